@@ -1,0 +1,58 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ask a model once and print its answer while it is written."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+import sys
+
+from lfm_ros.cli import main
+from lfm_ros.cli.options import add_talk_arguments
+from lfm_ros.cli.options import open_scheduler
+from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.scheduler import Scheduler
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument('text', help='the question')
+    add_talk_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask the question."""
+    scheduler = open_scheduler(arguments)
+    try:
+        answer = ask(scheduler, arguments, arguments.text)
+    finally:
+        scheduler.stop()
+    return report(answer, arguments)
+
+
+def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str) -> Answer:
+    """Ask one question; a keyboard interrupt cancels it and undoes the turn."""
+    query = Query(text, arguments.mission, max_tokens=arguments.max_tokens,
+                  timeout=arguments.timeout, stop=tuple(arguments.stop))
+    request = scheduler.submit(
+        query, None if arguments.json else lambda p: print(p.text, end='', flush=True))
+    try:
+        return request.wait()
+    except KeyboardInterrupt:
+        request.cancel()
+        return request.wait()
+
+
+def report(answer: Answer, arguments: argparse.Namespace) -> int:
+    """Print what is left to say about an answer; return the exit status."""
+    if arguments.json:
+        main.print_json(asdict(answer))
+    elif answer.text:
+        print()
+    if answer.error_code:
+        print(f'{arguments.prog}: {answer.error_msg}', file=sys.stderr)
+        return 2 if answer.error_code < 200 else 1
+    if answer.finish_reason != 'stop':
+        print(f'{arguments.prog}: the answer was cut ({answer.finish_reason})', file=sys.stderr)
+    return 0

@@ -1,0 +1,63 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Talk with a model; it remembers the conversation.
+
+/reset forgets it, /undo takes the last turn back, ctrl-C stops an answer, ctrl-D leaves.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lfm_ros.cli import ask
+from lfm_ros.cli.options import add_talk_arguments
+from lfm_ros.cli.options import open_scheduler
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.scheduler import Scheduler
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    add_talk_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read lines and answer them until the input ends."""
+    scheduler = open_scheduler(arguments)
+    person = sys.stdin.isatty()
+    if person:
+        import readline  # noqa: F401  (gives input() its line editing)
+        print(f"{scheduler.store.model.name}: {__doc__.strip().splitlines()[-1]}",
+              file=sys.stderr)
+    status = 0
+    try:
+        while True:
+            try:
+                line = input('> ' if person else '')
+            except EOFError:
+                return status
+            except KeyboardInterrupt:
+                print()
+                continue
+            if line.startswith('/'):
+                _command(scheduler, arguments, line)
+            elif line.strip():
+                status |= ask.report(ask.ask(scheduler, arguments, line), arguments)
+    finally:
+        scheduler.stop()
+
+
+def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str) -> None:
+    store, mission = scheduler.store, arguments.mission
+    try:
+        if line == '/reset':
+            scheduler.call(lambda: store.reset(mission), mission).result()
+        elif line == '/undo':
+            scheduler.call(lambda: store.rewind(
+                mission, max(0, len(store.get(mission).turns) - 1)), mission).result()
+        else:
+            print(f"{arguments.prog}: '{line}' is no command: use /reset or /undo",
+                  file=sys.stderr)
+    except LfmError as error:
+        print(f'{arguments.prog}: {error.message}', file=sys.stderr)

@@ -1,0 +1,50 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tell what a model folder holds and how large its state is."""
+from __future__ import annotations
+
+import argparse
+
+from lfm_ros.cli import main
+from lfm_ros.cli.options import open_model
+import onnxruntime
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Open the model, run a few tokens and print what was found."""
+    model = open_model(arguments, speaks=False)
+    info = model.describe()
+    info['onnxruntime'] = onnxruntime.__version__
+    info['tokenizer'] = bool(model.folder.file('tokenizer.json'))
+    if arguments.json:
+        main.print_json(info)
+        return 0
+    per_token, fixed = info['state_bytes_token'], info['state_bytes_fixed']
+    context = info['context_length']
+    total = fixed + per_token * context
+    windows = f"{info['conv_layers']} convolutions of {info['conv_columns']} columns, " \
+        if info['conv_layers'] else ''
+    rows = {
+        'model': f"{info['name']} ({info['model_type'] or 'no config.json'})",
+        'graph': info['graph'],
+        'dialect': info['dialect'] + (', position_ids' if info['position_ids'] else '')
+        + (', head gives the last token only' if info['head_pruned'] else ''),
+        'layers': f"{windows}{info['attention_layers']} attentions",
+        'vocabulary': f"{info['vocabulary']} tokens"
+        + ('' if info['tokenizer'] else ', no tokenizer.json'),
+        'state': f'{fixed:,} bytes + {per_token:,} per token ({total / 1e6:,.1f} MB at '
+        f"{context:,} tokens), {', '.join(info['state_dtypes'])}",
+        'key-values': 'appended in place' if info['shared_kv'] else 'copied at every token: '
+        'this graph cannot append in place, long missions get slower',
+        'runtime': f"ONNX Runtime {info['onnxruntime']}, {', '.join(info['providers'])}",
+        'files': ', '.join(f'{name} {size / 1e6:,.1f} MB' for name, size in
+                           info['files'].items()),
+        'fingerprint': info['fingerprint'],
+    }
+    for name, text in rows.items():
+        print(f'{name:<12} {text}')
+    return 0

@@ -1,0 +1,76 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command `lfm`: run an LFM2 model in ONNX, without ROS."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+import sys
+from typing import Any
+from typing import NoReturn
+
+from lfm_ros.cli import ask
+from lfm_ros.cli import bench
+from lfm_ros.cli import chat
+from lfm_ros.cli import inspect
+from lfm_ros.cli import score
+from lfm_ros.errors import LfmError
+
+VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'bench': bench}
+
+_WORK_FAILED = 1
+_BAD_USE = 2
+
+
+class _Parser(argparse.ArgumentParser):
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
+        sys.exit(_BAD_USE)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(prog='lfm', description='Run an LFM2 model exported to ONNX. MODEL is a '
+                     "folder, an .onnx file, or 'demo' for the model in this package.")
+    verbs = parser.add_subparsers(metavar='VERB', required=True)
+    for name, verb in VERBS.items():
+        text = (verb.__doc__ or '').strip()
+        child = verbs.add_parser(name, help=text.splitlines()[0].rstrip('.'), description=text,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+        child.add_argument('model', metavar='MODEL', help="model folder, .onnx file or 'demo'")
+        child.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
+                           'fp32, fp16, ... or a file name')
+        child.add_argument('--threads', type=int, default=0, help='0: one per core')
+        child.add_argument('--json', action='store_true', help='print one JSON object')
+        verb.add_arguments(child)
+        child.set_defaults(run=verb.run, prog=f'lfm {name}')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except LfmError as error:
+        if arguments.json:
+            print_json({'error_code': int(error.code), 'error_msg': error.message})
+        print(f'{arguments.prog}: {error.message}', file=sys.stderr)
+        return _BAD_USE if error.code < 200 or 300 <= error.code < 400 else _WORK_FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough
+        return _WORK_FAILED
+    except KeyboardInterrupt:
+        print(f'{arguments.prog}: interrupted', file=sys.stderr)
+        return _WORK_FAILED
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

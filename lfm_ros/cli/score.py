@@ -1,0 +1,75 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Print the log-probability of every token of a text, given those before it.
+
+One JSON object: {"logprobs": [...]} holds the natural logarithm of p(ids[i+1] | ids[0..i]).
+"""
+from __future__ import annotations
+
+import argparse
+
+from lfm_ros.cli import main
+from lfm_ros.cli.options import open_model
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import numpy as np
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument('--ids', help='token ids: 1,2,3')
+    given.add_argument('--text', help='text; control tokens in it are plain text')
+    parser.add_argument('--chunk', type=int, default=64, help='tokens per call of the model')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score ids or text."""
+    if arguments.chunk < 1:
+        raise LfmError(ErrorCode.INVALID_VALUE,
+                       f'--chunk is {arguments.chunk}: set it to 1 or more')
+    model = open_model(arguments, speaks=False)
+    if arguments.text is None:
+        ids = _read_ids(arguments.ids, model.vocabulary)
+    else:
+        check_text(arguments.text, 'text')
+        ids = model.tokenizer.encode(arguments.text)
+    if not ids:
+        raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no token to score: give some')
+    main.print_json({'logprobs': score(model, ids, arguments.chunk), 'ids': ids})
+    return 0
+
+
+def score(model: Model, ids: list[int], chunk: int) -> list[float]:
+    """
+    Return the natural log of p(ids[i+1] | ids[0..i]) for each i.
+
+    :param chunk: tokens per call; a graph that gives the last logits only is called per token.
+    """
+    state = model.new_state()
+    size = 1 if model.runner.head_pruned else chunk
+    found: list[float] = []
+    for start in range(0, len(ids), size):
+        logits = model.runner.run(state, ids[start:start + size], every=True)
+        scores = logits.astype(np.float64)
+        scores -= scores.max(-1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        following = ids[start + 1:start + 1 + size]
+        found.extend(scores[np.arange(len(following)), following].tolist())
+    return found
+
+
+def _read_ids(text: str, vocabulary: int) -> list[int]:
+    try:
+        ids = [int(part) for part in text.replace(',', ' ').split()]
+    except ValueError:
+        raise LfmError(ErrorCode.INVALID_VALUE,
+                       f"--ids is '{text[:80]}': write numbers with commas between") from None
+    for i in ids:
+        if not 0 <= i < vocabulary:
+            raise LfmError(ErrorCode.INVALID_VALUE,
+                           f'--ids has {i}: the ids of this model are 0 to {vocabulary - 1}')
+    return ids

@@ -1,0 +1,179 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Find the files of a model in a folder, whichever tool exported it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+
+DEMO = 'demo'
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / 'models' / DEMO
+
+# Names of weight formats (transformers.js 4.3, src/utils/dtypes.js) in the order in which a CPU
+# prefers them: there are no fp16 matrix kernels on the CPU provider, so those come last.
+VARIANT_SUFFIXES = {
+    'q4': '_q4', 'q8': '_quantized', 'int8': '_int8', 'uint8': '_uint8', 'fp32': '',
+    'q4f16': '_q4f16', 'fp16': '_fp16', 'bnb4': '_bnb4', 'q2': '_q2', 'q1': '_q1',
+}
+GRAPH_STEMS = ('model', 'decoder_model_merged', 'decoder')
+
+_SAMPLE_ABOVE = 16 << 20
+_SAMPLE_BLOCKS = 64
+_SAMPLE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """
+    The files of one exported model.
+
+    :param root: folder that holds config and tokenizer.
+    :param graph: the ONNX file to run.
+    """
+
+    root: Path
+    graph: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    genai: dict[str, Any] = field(default_factory=dict)
+    generation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the model: the name of its folder."""
+        return self.root.name
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """Part of config.json that describes the language model."""
+        return self.config.get('text_config') or self.config
+
+    def file(self, name: str) -> Path | None:
+        """Return the path of a file beside the config or beside the graph, if it is there."""
+        for folder in (self.root, self.graph.parent):
+            if (folder / name).is_file():
+                return folder / name
+        return None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return a JSON object of the folder; empty when there is no such file."""
+        path = self.file(name)
+        return read_json(path) if path else {}
+
+    def files(self) -> list[Path]:
+        """Return the files that the model is made of: graph, its external data, tokenizer."""
+        stem = self.graph.name
+        data = sorted(p for p in self.graph.parent.iterdir()
+                      if p.is_file() and p != self.graph and p.name.startswith(stem))
+        names = ('config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
+                 'chat_template.jinja')
+        return [self.graph, *data, *(p for p in map(self.file, names) if p)]
+
+    def fingerprint(self) -> str:
+        """
+        Return a SHA-256 in hex that changes when the model changes.
+
+        Files above 16 MiB are sampled (both ends and 64 blocks of 64 KiB), so that a robot does
+        not read a gigabyte twice at every start.
+        """
+        digest = hashlib.sha256()
+        for path in self.files():
+            size = path.stat().st_size
+            digest.update(f'{path.name}:{size}\n'.encode())
+            with path.open('rb') as stream:
+                if size <= _SAMPLE_ABOVE:
+                    digest.update(stream.read())
+                    continue
+                for block in range(_SAMPLE_BLOCKS):
+                    stream.seek((size - _SAMPLE_BYTES) * block // (_SAMPLE_BLOCKS - 1))
+                    digest.update(stream.read(_SAMPLE_BYTES))
+        return digest.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, or say that the file is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} cannot be read as JSON ({error}): '
+                       'copy the model folder again') from error
+    if not isinstance(value, dict):
+        raise LfmError(ErrorCode.MODEL_DAMAGED,
+                       f'{path} does not hold a JSON object: copy the model folder again')
+    return value
+
+
+def find_model(path: str | Path, variant: str = '') -> ModelFolder:
+    """
+    Find the graph and the settings of a model.
+
+    :param path: a folder (of onnxruntime-genai, or of onnx-community with its ``onnx`` folder),
+        an ``.onnx`` file, or ``demo``.
+    :param variant: which graph, where there are several: ``q4``, ``q8``, ``fp32``, ``fp16``,
+        ... or a file name; empty chooses what a CPU runs best.
+    """
+    if not str(path):
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, 'no model is given: set model.path to the '
+                       "folder of an ONNX export, or to 'demo' for the model in this package")
+    # A folder called demo beside the caller would be a surprise: the word means ours.
+    location = DEMO_FOLDER if str(path) == DEMO else Path(path).expanduser()
+    if location.is_file():
+        graph = location
+        root = graph.parent.parent if graph.parent.name == 'onnx' else graph.parent
+        genai_path = root / 'genai_config.json'
+        genai = read_json(genai_path) if genai_path.is_file() else {}
+    elif location.is_dir():
+        root = location
+        genai_path = root / 'genai_config.json'
+        genai = read_json(genai_path) if genai_path.is_file() else {}
+        graph = _choose_graph(root, genai, variant)
+    else:
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'there is no model at {location}: set the '
+                       "path to the folder of an ONNX export, or to 'demo'")
+    folder = ModelFolder(root, graph, genai=genai)
+    return ModelFolder(root, graph, folder.read_json('config.json'), genai,
+                       folder.read_json('generation_config.json'))
+
+
+def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
+    graphs = sorted(root.glob('*.onnx')) + sorted((root / 'onnx').glob('*.onnx'))
+    if variant:
+        wanted = {variant, f'{variant}.onnx'}
+        if variant in VARIANT_SUFFIXES:
+            wanted |= {f'{stem}{VARIANT_SUFFIXES[variant]}.onnx' for stem in GRAPH_STEMS}
+        for graph in graphs:
+            if graph.name in wanted or str(graph.relative_to(root)) in wanted:
+                return graph
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f"{root} has no graph '{variant}': choose one "
+                       f'of {_names(graphs, root) or "no .onnx files at all"}')
+    named = genai.get('model', {}).get('decoder', {}).get('filename')
+    if named:
+        if (root / named).is_file():
+            return root / named
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'genai_config.json names {named}, which is '
+                       f'not in {root}: copy the model folder again')
+    for suffix in VARIANT_SUFFIXES.values():
+        for stem in GRAPH_STEMS:
+            for graph in graphs:
+                if graph.name == f'{stem}{suffix}.onnx':
+                    return graph
+    if len(graphs) == 1:
+        return graphs[0]
+    if graphs:
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{root} holds several graphs: set the variant '
+                       f'to one of {_names(graphs, root)}')
+    deeper = sorted({p.parent.parent if p.parent.name == 'onnx' else p.parent
+                     for p in root.glob('*/**/*.onnx')})
+    hint = f'; did you mean {deeper[0]}?' if deeper else ''
+    raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{root} has no .onnx file: set the path to the '
+                   f'folder of an ONNX export{hint}')
+
+
+def _names(graphs: list[Path], root: Path) -> str:
+    return ', '.join(str(g.relative_to(root)) for g in graphs)

@@ -1,0 +1,162 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""An opened model: its session, tokenizer and template, checked against each other."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lfm_ros.engine.folder import find_model
+from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.graph import GraphSignature
+from lfm_ros.engine.graph import read_signature
+from lfm_ros.engine.runner import Runner
+from lfm_ros.engine.sampling import recommended
+from lfm_ros.engine.session import CPU
+from lfm_ros.engine.session import open_session
+from lfm_ros.engine.state import State
+from lfm_ros.engine.template import ChatTemplate
+from lfm_ros.engine.tokenizer import Tokenizer
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+
+END_TOKENS = ('<|im_end|>', '<|endoftext|>')
+DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """
+    How to open a model.
+
+    :param variant: which graph of the folder; empty chooses what a CPU runs best.
+    :param providers: ONNX Runtime execution providers, the preferred one first.
+    :param threads: threads inside one operator; 0: one per core.
+    :param context_length: most tokens of one mission; 0: as many as the model was made for.
+    :param prefill_chunk: tokens that are read in one call. Logits of a whole prompt would take
+        262 KB per token (LFM2), so it is read in pieces; their size hardly changes the speed.
+    """
+
+    variant: str = ''
+    providers: Sequence[str] = (CPU,)
+    threads: int = 0
+    context_length: int = DEFAULT_CONTEXT
+    prefill_chunk: int = 64
+
+
+class Model:
+    """
+    A model that is ready to run.
+
+    :param speaks: whether a tokenizer and a chat template are needed; without, only ids can be
+        run.
+    """
+
+    def __init__(self, path: str | Path, options: ModelOptions = ModelOptions(),
+                 speaks: bool = True) -> None:
+        self.options = options
+        self.folder: ModelFolder = find_model(path, options.variant)
+        self._tokenizer: Tokenizer | None = None
+        self._template: ChatTemplate | None = None
+        self.session = open_session(self.folder.graph, options.providers, options.threads)
+        self.signature: GraphSignature = read_signature(
+            self.session.get_inputs(), self.session.get_outputs(), self.folder.text_config,
+            self.folder.genai)
+        self.context_length = self._context_length()
+        self.runner = Runner(self.session, self.signature, self.context_length)
+        self.vocabulary = self.runner.vocabulary
+        self._check_vocabulary(self.folder.text_config.get('vocab_size'), 'config.json')
+        if speaks or self.folder.file('tokenizer.json'):
+            self._tokenizer = Tokenizer.open(self.folder)
+            self._check_vocabulary(self._tokenizer.size, 'the tokenizer')
+        if speaks:
+            self._template = ChatTemplate.open(self.folder, self.tokenizer)
+        self.sampling = recommended(self.folder.generation)
+        self.end_ids = self._end_ids()
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.folder.name
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; missing only where the model was opened without one."""
+        if self._tokenizer is None:
+            raise LfmError(ErrorCode.TOKENIZER_INVALID, f'{self.folder.root} has no '
+                           'tokenizer.json: copy the tokenizer of the model into it')
+        return self._tokenizer
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template; missing only where the model was opened without one."""
+        assert self._template is not None, 'open the model with speaks=True'
+        return self._template
+
+    def new_state(self) -> State:
+        """Return a state at position 0."""
+        return self.runner.new_state()
+
+    def chunks(self, ids: Sequence[int]) -> list[Sequence[int]]:
+        """Cut ids into the calls in which they are read."""
+        size = self.options.prefill_chunk
+        return [ids[i:i + size] for i in range(0, len(ids), size)]
+
+    def warm_up(self) -> None:
+        """Run once in both shapes that matter, so that the first request finds memory ready."""
+        state = self.new_state()
+        size = min(self.options.prefill_chunk, self.context_length - 1)
+        self.runner.run(state, [0] * size)
+        self.runner.run(state, [0])
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `lfm inspect` and the service ~/model_info tell."""
+        blank = self.new_state()
+        sig = self.signature
+        return {
+            'name': self.name, 'path': str(self.folder.root),
+            'graph': str(self.folder.graph.relative_to(self.folder.root)),
+            'model_type': str(self.folder.text_config.get('model_type', '')),
+            'dialect': sig.dialect, 'providers': self.session.get_providers(),
+            'context_length': self.context_length, 'vocabulary': self.vocabulary,
+            'conv_layers': len(sig.conv), 'attention_layers': len(sig.key_value) // 2,
+            'conv_columns': sig.conv[0].shape[2] if sig.conv else 0,
+            'state_dtypes': sorted({str(t.dtype) for t in sig.states}),
+            'state_bytes_fixed': sum(t.row_bytes for t in sig.conv),
+            'state_bytes_token': sum(t.row_bytes for t in sig.key_value),
+            'shared_kv': blank.shared, 'position_ids': bool(sig.positions),
+            'head_pruned': self.runner.head_pruned, 'vision': False,
+            'files': {str(p.relative_to(self.folder.root)): p.stat().st_size
+                      for p in self.folder.files()},
+            'fingerprint': self.folder.fingerprint(),
+        }
+
+    def _context_length(self) -> int:
+        most = (self.folder.genai.get('model', {}).get('context_length')
+                or self.folder.text_config.get('max_position_embeddings') or DEFAULT_CONTEXT)
+        wanted = self.options.context_length or most
+        if wanted < 16:
+            raise LfmError(ErrorCode.INVALID_VALUE,
+                           f'a context of {wanted} tokens holds no conversation: set '
+                           f'model.context_length to 16 or more, or to 0 for {most}')
+        return min(wanted, most)
+
+    def _check_vocabulary(self, size: int | None, where: str) -> None:
+        # Graphs may have rows to spare (Qwen3: 151,936 rows for 151,669 tokens), never too few.
+        if size and not 0.9 * self.vocabulary <= size <= self.vocabulary:
+            raise LfmError(ErrorCode.VOCABULARY_MISMATCH, f'{where} has {size} tokens but '
+                           f'{self.folder.graph.name} has {self.vocabulary}: take both from '
+                           'the same export')
+
+    def _end_ids(self) -> frozenset[int]:
+        found: set[int] = set()
+        for settings in (self.folder.genai.get('model', {}), self.folder.generation,
+                         self.folder.config, self.folder.text_config):
+            value = settings.get('eos_token_id')
+            found.update(value if isinstance(value, list) else [] if value is None else [value])
+        if self._tokenizer:
+            ids = map(self._tokenizer.id_of, END_TOKENS)
+            found.update(i for i in ids if i in self._tokenizer.control_ids)
+        return frozenset(found)

@@ -1,0 +1,91 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Open an ONNX Runtime session and turn its messages into sentences."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+import re
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import onnxruntime
+
+CPU = 'CPUExecutionProvider'
+
+_FATAL_ONLY = 4
+_POINTER = b'version https://git-lfs'
+
+
+def open_session(graph: Path, providers: Sequence[str] = (CPU,),
+                 threads: int = 0) -> onnxruntime.InferenceSession:
+    """
+    Open a graph.
+
+    :param providers: ONNX Runtime execution providers, the preferred one first.
+    :param threads: threads inside one operator; 0 leaves it to ONNX Runtime (one per core).
+    """
+    missing = [p for p in providers if p not in onnxruntime.get_available_providers()]
+    if missing or not providers:
+        raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'this build of ONNX Runtime has no '
+                       f'{", ".join(missing) or "provider of an empty list"}: choose from '
+                       f'{", ".join(onnxruntime.get_available_providers())}')
+    _check_readable(graph)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY  # what goes wrong is raised, and said once, by us
+    options.intra_op_num_threads = threads
+    # Every prompt has another length; patterns kept for each of them only grow the process
+    # (onnxruntime #11118, #15087, #21916).
+    options.enable_mem_pattern = False
+    # Some published weights hold only subnormal scales (Liquid4All/onnx-export).
+    options.add_session_config_entry('session.set_denormal_as_zero', '1')
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime raises a different class for every status
+        raise _explain(graph, str(error)) from error
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open('rb') as stream:
+            head = stream.read(len(_POINTER))
+    except OSError as error:
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND,
+                       f'{path} cannot be read ({error.strerror}): check its permissions') from error
+    if head == _POINTER:
+        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is a Git LFS pointer, not the model: '
+                       "run 'git lfs pull' in its repository")
+    if not head:
+        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is empty: copy the model again')
+
+
+def _explain(graph: Path, text: str) -> LfmError:
+    """Return the error whose sentence says what ONNX Runtime meant (texts of 1.23 to 1.31)."""
+    short = ' '.join(text.split())[:300]
+    external = re.search(r'external|initializer|\.onnx[._]data', text, re.IGNORECASE)
+    data = sorted(p for p in graph.parent.iterdir()
+                  if p.name.startswith(graph.name) and p != graph)
+    for path in data:
+        with path.open('rb') as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                return LfmError(ErrorCode.WEIGHTS_MISSING, f'{path} is a Git LFS pointer, not '
+                                "the weights: run 'git lfs pull' in its repository")
+    if external and re.search(r'out of bounds|in full|file size|exceed|beyond', text):
+        return LfmError(ErrorCode.WEIGHTS_MISSING, f'the weights beside {graph} are shorter than '
+                        f'the graph says, the copy was cut: copy them again ({short})')
+    if external and re.search(r'does not exist|cannot get|No such file|failed to open|not exist',
+                              text, re.IGNORECASE):
+        return LfmError(ErrorCode.WEIGHTS_MISSING, f'a file of weights that {graph.name} refers '
+                        f'to is not in {graph.parent}: copy all files of the model ({short})')
+    if re.search(r'not a registered function|No Op registered|No opset import|'
+                 r'Unrecognized attribute|could not find an implementation|NOT_IMPLEMENTED|'
+                 r'opset .* is under development|Unsupported model IR', text, re.IGNORECASE):
+        return LfmError(ErrorCode.RUNTIME_TOO_OLD, f'ONNX Runtime {onnxruntime.__version__} '
+                        f'cannot run an operator of {graph}: install a newer one ({short})')
+    if re.search(r'protobuf|INVALID_PROTOBUF|ModelProto|No graph was found', text, re.IGNORECASE):
+        return LfmError(ErrorCode.MODEL_DAMAGED, f'{graph} is truncated or not an ONNX file: '
+                        f'copy it again ({short})')
+    if re.search(r'bad_alloc|allocate|memory', text, re.IGNORECASE):
+        return LfmError(ErrorCode.OUT_OF_MEMORY, f'there is not enough memory for {graph}: use a '
+                        f'smaller variant ({short})')
+    return LfmError(ErrorCode.MODEL_DAMAGED, f'ONNX Runtime cannot open {graph}: {short}')

@@ -1,0 +1,175 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Chat templates: which tokens stand around what the user and the model say."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+import json
+import re
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.tokenizer import Tokenizer
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+
+# What LFM2 uses; for folders whose tokenizer has its tokens but whose template was not copied.
+CHATML = ("{{- bos_token -}}{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' + "
+          "m.content + '<|im_end|>\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}"
+          "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}")
+
+_SLOT = re.compile('\ue000(\\d)\ue001')  # stands in the template for text from outside
+_FAILURES = (TemplateError, TypeError, ValueError, LookupError, AttributeError, OverflowError,
+             RecursionError)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """
+    Token ids around the contents of a conversation.
+
+    A conversation is ``head``, then for every turn ``user_open``, the user's text,
+    ``answer_open``, the model's tokens, ``answer_close``.
+    """
+
+    user_open: tuple[int, ...]
+    answer_open: tuple[int, ...]
+    answer_close: tuple[int, ...]
+
+
+class ChatTemplate:
+    """
+    A Jinja chat template, run in a sandbox.
+
+    :param source: Jinja, as in tokenizer_config.json.
+    :param tokens: special tokens by name, such as ``bos_token``.
+    """
+
+    def __init__(self, source: str, tokens: dict[str, str], tokenizer: Tokenizer) -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True,
+            extensions=[_Generation, 'jinja2.ext.loopcontrols'])
+        environment.filters['tojson'] = _tojson
+        environment.globals['raise_exception'] = _raise
+        environment.globals['strftime_now'] = lambda form: datetime.now().strftime(form)
+        self._tokens = tokens
+        self._tokenizer = tokenizer
+        try:
+            self._template = environment.from_string(source)
+            self.frame, self._default_head = self._split()
+        except _FAILURES as error:
+            raise _invalid(error) from error
+
+    @classmethod
+    def open(cls, folder: ModelFolder, tokenizer: Tokenizer) -> ChatTemplate:
+        """Read the template of a model folder."""
+        settings = folder.read_json('tokenizer_config.json')
+        source: Any = settings.get('chat_template')
+        if path := folder.file('chat_template.jinja'):
+            source = path.read_text(encoding='utf-8')
+        elif not source:
+            source = folder.read_json('chat_template.json').get('chat_template')
+        if isinstance(source, list):  # several templates by name
+            by_name = {t.get('name'): t.get('template') for t in source}
+            source = by_name.get('default') or next(iter(by_name.values()), None)
+        if not source and tokenizer.id_of('<|im_start|>') is not None:
+            source = CHATML
+        if not source:
+            raise LfmError(ErrorCode.TEMPLATE_INVALID, f'{folder.root} has no chat template: add '
+                           'the chat_template.jinja of the model')
+        tokens = {}
+        for name, value in settings.items():
+            text = value.get('content') if isinstance(value, dict) else value
+            if name.endswith('_token') and isinstance(text, str):
+                tokens[name] = text
+        if 'bos_token' not in tokens and tokenizer.id_of('<|startoftext|>') is not None:
+            tokens['bos_token'] = '<|startoftext|>'
+        return cls(source, tokens, tokenizer)
+
+    def head(self, system_prompt: str = '') -> list[int]:
+        """
+        Return the ids before the first turn.
+
+        :param system_prompt: empty: what the template puts there by itself.
+        """
+        if not system_prompt:
+            return list(self._default_head)
+        try:
+            parts = self._parts([_message('system', 0), _message('user', 1)])
+            return self._head_ids(parts, system_prompt)
+        except _FAILURES as error:
+            raise _invalid(error, 'with a system prompt') from error
+
+    def _split(self) -> tuple[Frame, list[int]]:
+        """Find the frame by rendering two turns with slots in place of what is said."""
+        talk = [_message('user', 1), _message('assistant', 2), _message('user', 3)]
+        _, _, after_answer, answer_open = self._parts(talk)
+        *_, answer_close = self._parts(talk[:2], prompt=False)
+        # What the template puts between two turns closes the answer, then opens the question.
+        if not after_answer.startswith(answer_close):
+            raise ValueError('it writes a past answer differently when a question follows')
+        self._user_open = after_answer[len(answer_close):]
+        texts = (self._user_open, answer_open, answer_close)
+        frame = Frame(*(tuple(self._tokenizer.encode_control(t)) for t in texts))
+        return frame, self._head_ids(self._parts(talk[:1]))
+
+    def _head_ids(self, parts: list[str], system_prompt: str = '') -> list[int]:
+        """Return the ids of all that comes before the question is opened."""
+        *system, before = parts[:-1]
+        if not before.endswith(self._user_open):
+            raise ValueError('it opens the first question differently from later ones')
+        ids = []
+        for text in system:
+            ids += self._tokenizer.encode_control(text) + self._tokenizer.encode(system_prompt)
+        return ids + self._tokenizer.encode_control(before[:len(before) - len(self._user_open)])
+
+    def _parts(self, messages: list[dict[str, str]], prompt: bool = True) -> list[str]:
+        """Render, and return the text around the slots, one part more than there are slots."""
+        text = self._template.render(
+            messages=messages, add_generation_prompt=prompt, tools=None, documents=None,
+            **self._tokens)
+        parts = _SLOT.split(text)
+        if [_slot(int(n)) for n in parts[1::2]] != [m['content'] for m in messages]:
+            raise ValueError('it does not write every message once and in order')
+        return parts[::2]
+
+
+class _Generation(Extension):
+    """The tag ``{% generation %}`` of transformers, which marks what the model says."""
+
+    tags = {'generation'}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return the body of the block as it is."""
+        next(parser.stream)
+        return parser.parse_statements(('name:endgeneration',), drop_needle=True)
+
+
+def _slot(number: int) -> str:
+    return f'\ue000{number}\ue001'
+
+
+def _message(role: str, slot: int) -> dict[str, str]:
+    return {'role': role, 'content': _slot(slot)}
+
+
+def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _invalid(error: Exception, when: str = '') -> LfmError:
+    kind = 'tries what a template may not do' if isinstance(error, SecurityError) else 'fails'
+    return LfmError(ErrorCode.TEMPLATE_INVALID, f'the chat template {kind}{when and " " + when} '
+                    f'({error}): use the chat_template.jinja that was published with the model')

@@ -1,0 +1,182 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Text to tokens and back; text from outside never becomes a control token."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import re
+
+from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import tokenizers
+
+_REPLACEMENT = '\ufffd'
+# What a decoder leaves of invalid bytes: rclpy writes U+FFFD, sys.argv lone surrogates.
+_NOT_UTF8 = re.compile('[\ufffd\ud800-\udfff]')
+_LONGEST = 8  # tokens; no character is spread over more
+_MARKER = re.compile(r'<.+>|\[.+\]', re.DOTALL)
+
+
+class Tokenizer:
+    """
+    The tokenizer of a model.
+
+    :param inner: a tokenizer of the library ``tokenizers``.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        inner.no_truncation()
+        inner.no_padding()
+        self._inner = inner
+        added = inner.get_added_tokens_decoder()
+        # Some models (LFM2.5) do not call their tool tokens special, yet they are control tokens.
+        # Runs of spaces and other plain words, which some vocabularies add, are not.
+        controls = {i: t.content for i, t in added.items()
+                    if t.special or _MARKER.fullmatch(t.content)}
+        self.control_ids = frozenset(controls)
+        self._special = frozenset(i for i, t in added.items() if t.special)
+        longest_first = sorted(controls.values(), key=len, reverse=True)
+        self._control = re.compile('|'.join(map(re.escape, longest_first)) or r'(?!)')
+
+    @classmethod
+    def open(cls, folder: ModelFolder) -> Tokenizer:
+        """Read tokenizer.json of a model folder."""
+        path = folder.file('tokenizer.json')
+        if path is None:
+            raise LfmError(ErrorCode.TOKENIZER_INVALID, f'{folder.root} has no tokenizer.json: '
+                           'copy the tokenizer of the model into it')
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises plain Exception
+            hint = "it is a Git LFS pointer, run 'git lfs pull'" if _is_pointer(path) else \
+                f'{error}: copy it again'
+            raise LfmError(ErrorCode.TOKENIZER_INVALID,
+                           f'{path} is not a tokenizer: {hint}') from error
+
+    @property
+    def size(self) -> int:
+        """Return how many ids a graph must know: one more than the highest."""
+        return max(self._inner.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of one token, by its exact text."""
+        return self._inner.token_to_id(token)
+
+    def piece(self, token_id: int) -> str:
+        """Return what one token stands for, as far as it is text on its own."""
+        return self._inner.decode([token_id], skip_special_tokens=False)
+
+    def encode_control(self, text: str) -> list[int]:
+        """Encode text of a template, in which control tokens mean what they say."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
+    def encode(self, text: str) -> list[int]:
+        """Encode text from outside: what looks like a control token stays plain text."""
+        pieces = []
+        start = 0
+        while match := self._control.search(text, start):
+            # Cut after the first character: neither half is the token any more. Go on searching
+            # from there, for tokens that overlap.
+            pieces.append(text[start:match.start() + 1])
+            start = match.start() + 1
+        pieces.append(text[start:])
+        ids = []
+        for piece in pieces:
+            found = self.encode_control(piece)
+            if not self.control_ids.isdisjoint(found):  # matched after normalization, say
+                found = [i for c in piece for i in self.encode_control(c)
+                         if i not in self.control_ids]
+            ids.extend(found)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids without special tokens."""
+        return self._inner.decode([i for i in ids if i not in self._special],
+                                  skip_special_tokens=False)
+
+    def stream(self) -> TextStream:
+        """Return a decoder for ids that come one by one."""
+        return TextStream(self)
+
+
+class TextStream:
+    """
+    Text of an answer while its tokens come.
+
+    A character of UTF-8 may be spread over several tokens; it is held back until it is whole.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._window: list[int] = []  # ids before _fresh were given out, the later ones were not
+        self._fresh = 0
+
+    def push(self, token_id: int) -> str:
+        """Take one id and return the text that became certain."""
+        self._window.append(token_id)
+        text, known = self._texts()
+        waits = text.endswith(_REPLACEMENT) and len(self._window) - self._fresh < _LONGEST
+        return '' if waits else self._give(text[len(known):])
+
+    def flush(self) -> str:
+        """Return what is left; bytes that are no character come as U+FFFD."""
+        text, known = self._texts()
+        return self._give(text[len(known):])
+
+    def _texts(self) -> tuple[str, str]:
+        decode = self._tokenizer.decode
+        return decode(self._window), decode(self._window[:self._fresh])
+
+    def _give(self, text: str) -> str:
+        # Some tokenizers decode a token differently at the start of a text (a leading space), so
+        # the window keeps what was given out last as context.
+        self._window = self._window[self._fresh:]
+        self._fresh = len(self._window)
+        return text
+
+
+class StopTexts:
+    """
+    Ends a stream of text before the first of some texts.
+
+    :param stops: the texts; what may be the start of one is held back.
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._stops = [s for s in stops if s]
+        self._held = ''
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """Return the text that can be given out, and whether a stop text was reached."""
+        self._held += text
+        found = [p for p in (self._held.find(s) for s in self._stops) if p >= 0]
+        if found:
+            return self._held[:min(found)], True
+        keep = max((n for s in self._stops for n in range(1, len(s))
+                    if self._held.endswith(s[:n])), default=0)
+        cut = len(self._held) - keep
+        given, self._held = self._held[:cut], self._held[cut:]
+        return given, False
+
+    def flush(self) -> str:
+        """Return what was held back."""
+        given, self._held = self._held, ''
+        return given
+
+
+def check_text(text: str, what: str) -> None:
+    """
+    Refuse text that was not valid UTF-8 where it came from.
+
+    :param what: how the error names it, such as ``prompt``.
+    """
+    if bad := _NOT_UTF8.search(text):
+        raise LfmError(ErrorCode.INVALID_TEXT, f'the {what} was not valid UTF-8 when it was '
+                       f'sent (character {bad.start() + 1}): encode it as UTF-8')
+
+
+def _is_pointer(path: object) -> bool:
+    with open(str(path), 'rb') as stream:
+        return stream.read(16) == b'version https://'

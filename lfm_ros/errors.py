@@ -1,0 +1,55 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The errors that a user can meet, each with a code and one sentence."""
+from enum import IntEnum
+
+
+class ErrorCode(IntEnum):
+    """What went wrong; the numbers are those of ``msg/Response``."""
+
+    NONE = 0
+    EMPTY_PROMPT = 100
+    INVALID_TEXT = 101
+    INVALID_SAMPLING = 102
+    INVALID_VALUE = 103
+    PROMPT_TOO_LONG = 104
+    CONTEXT_FULL = 105
+    INVALID_MISSION_ID = 106
+    UNKNOWN_MISSION = 107
+    MISSION_EXISTS = 108
+    UNKNOWN_TURN = 109
+    NO_VISION = 110
+    UNSUPPORTED = 111
+    QUEUE_FULL = 200
+    DISPLACED = 201
+    TIMEOUT_IN_QUEUE = 202
+    TIMEOUT = 203
+    CANCELLED = 204
+    NOT_ACTIVE = 205
+    TOO_MANY_MISSIONS = 206
+    MODEL_NOT_FOUND = 300
+    MODEL_DAMAGED = 301
+    MODEL_FOREIGN = 302
+    WEIGHTS_MISSING = 303
+    TOKENIZER_INVALID = 304
+    VOCABULARY_MISMATCH = 305
+    TEMPLATE_INVALID = 306
+    RUNTIME_TOO_OLD = 307
+    PROVIDER_UNAVAILABLE = 308
+    MODEL_RUN_FAILED = 400
+    OUT_OF_MEMORY = 401
+    INTERNAL = 500
+
+
+class LfmError(Exception):
+    """
+    A failure that the user can understand and mend.
+
+    :param code: which failure it is.
+    :param message: one sentence: what is wrong and what to do.
+    """
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

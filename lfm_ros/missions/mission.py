@@ -1,0 +1,279 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A named conversation with a state of its own."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+import time
+
+from lfm_ros.engine.generation import Generation
+from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.runner import Interrupt
+from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.state import Mark
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import numpy as np
+
+KEPT_MARKS = 8  # turns to which a rewind costs nothing; older ones are read again
+
+
+@dataclass(frozen=True)
+class Turn:
+    """
+    One committed exchange.
+
+    :param start: where its message begins in the mission's ids.
+    """
+
+    start: int
+    prompt: str
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class _Savepoint:
+    mark: Mark
+    ids: int
+    calls: int
+    unread: tuple[int, ...]
+    message: int | None
+
+
+class Mission:
+    """
+    A conversation: its ids, and a state that has read the first of them.
+
+    The ids are the truth, the state is derived. They are read in calls whose sizes are recorded
+    (``calls``, then ``unread``): logits of quantized models depend slightly on how tokens are
+    split into calls, and a mission that is read again must answer as before.
+
+    :param ids: what stands before the first turn.
+    """
+
+    def __init__(self, mission_id: str, model: Model, ids: Sequence[int] = ()) -> None:
+        self.mission_id = mission_id
+        self.model = model
+        self.state = model.new_state()
+        self.ids: list[int] = []
+        self.calls: list[int] = []
+        self.unread: list[int] = []
+        self.turns: list[Turn] = []
+        self.used_at = time.monotonic()
+        self._marks: list[Mark] = []
+        self._message: int | None = None  # where the open user message begins
+        self._frame = model.template.frame
+        self._push(ids)
+        while self.unread:
+            self.read_next()
+        self._head = len(self.ids)
+        self._remember()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory that the mission takes."""
+        marks = sum(m.nbytes for m in self._marks)
+        return self.state.nbytes + marks + 8 * (len(self.ids) + len(self.calls))
+
+    @property
+    def pending(self) -> int:
+        """Return how many of its ids the model has not read yet."""
+        return sum(self.unread)
+
+    def fork(self, mission_id: str) -> Mission:
+        """Return a copy under another name."""
+        other = Mission.__new__(Mission)
+        other.__dict__.update(self.__dict__)
+        other.mission_id = mission_id
+        other.state = self.state.copy()
+        for name in ('ids', 'calls', 'unread', 'turns', '_marks'):
+            setattr(other, name, list(getattr(self, name)))
+        other.used_at = time.monotonic()
+        return other
+
+    def observe(self, text: str) -> None:
+        """
+        Tell the mission something that needs no answer.
+
+        It becomes a line of the user message that the next question ends.
+        """
+        line = self.model.tokenizer.encode(text.rstrip('\n') + '\n')
+        self._check_room(len(line))
+        self._push([*self._open_message(), *line])
+        self.used_at = time.monotonic()
+
+    def read_next(self, interrupt: Interrupt | None = None) -> np.ndarray:
+        """
+        Read the next unread call.
+
+        :returns: float32 logits ``[vocabulary]`` after it.
+        """
+        start = self.state.position
+        count = self.unread[0]
+        logits = self.model.runner.run(self.state, self.ids[start:start + count],
+                                       interrupt=interrupt)
+        self.calls.append(self.unread.pop(0))
+        return logits[-1]
+
+    def answer(self, prompt: str, sampling: Sampling, limits: Limits, aside: bool = False,
+               interrupt: Interrupt | None = None) -> Answering:
+        """
+        Begin a turn.
+
+        :param limits: ``room`` is filled in here.
+        :param aside: forget the turn afterwards.
+        """
+        words = self.model.tokenizer.encode(prompt)
+        self._check_room(len(words))
+        self.used_at = time.monotonic()
+        limits = Limits(limits.max_tokens, limits.stop, len(self._frame.answer_close))
+        return Answering(self, prompt, words, aside,
+                         Generation(self.model, self.state, sampling, limits, interrupt),
+                         interrupt)
+
+    def rewind(self, turns: int) -> None:
+        """
+        Go back to the end of an earlier turn.
+
+        :param turns: how many turns to keep. The state comes from the nearest mark; what lies
+            between is read again, in the calls of the first time.
+        """
+        if not 0 <= turns <= len(self.turns):
+            raise LfmError(ErrorCode.UNKNOWN_TURN, f"mission '{self.mission_id}' has "
+                           f'{len(self.turns)} turns: keep 0 to {len(self.turns)} of them')
+        if turns < len(self.turns):
+            target = self.turns[turns].start
+        else:
+            target = len(self.ids) if self._message is None else self._message
+        self._marks = [m for m in self._marks if m.position <= target]
+        calls, position = self.calls + self.unread, self._marks[-1].position
+        if position < self.state.position:
+            self.state.restore(self._marks[-1])
+        place = _calls_until(calls, self.state.position)
+        self.calls, self.unread = calls[:place], calls[place:_calls_until(calls, target)]
+        del self.ids[target:], self.turns[turns:]
+        self._message = None
+
+    def _push(self, ids: Sequence[int]) -> None:
+        self.ids.extend(ids)
+        self.unread.extend(len(c) for c in self.model.chunks(ids))
+
+    def _open_message(self) -> Sequence[int]:
+        """Return the ids that open a user message, none if one is open."""
+        if self._message is not None:
+            return ()
+        self._message = len(self.ids)
+        return self._frame.user_open
+
+    def _check_room(self, tokens: int) -> None:
+        """Refuse what leaves no room for an answer of one token."""
+        frame, limit = self._frame, self.model.context_length
+        extra = len(frame.answer_open) + 1 + len(frame.answer_close)
+        extra += 0 if self._message is not None else len(frame.user_open)
+        if self._head + len(frame.user_open) + tokens + extra > limit:
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {tokens} tokens and the '
+                           f'context holds {limit}, {self._head + extra} of them taken: send '
+                           'less text or raise model.context_length')
+        if len(self.ids) + tokens + extra > limit:
+            raise LfmError(ErrorCode.CONTEXT_FULL, f"mission '{self.mission_id}' holds "
+                           f'{len(self.ids)} of {limit} tokens, {tokens + extra} more do not '
+                           'fit: reset or rewind it, or raise model.context_length')
+
+    def _remember(self) -> None:
+        """Keep a mark here; the first one, after the system prompt, stays."""
+        self._marks.append(self.state.mark())
+        if len(self._marks) > KEPT_MARKS + 1:
+            del self._marks[1]
+
+    def _save(self) -> _Savepoint:
+        return _Savepoint(self.state.mark(), len(self.ids), len(self.calls),
+                          tuple(self.unread), self._message)
+
+    def _undo(self, point: _Savepoint) -> None:
+        self.state.restore(point.mark)
+        del self.ids[point.ids:], self.calls[point.calls:]
+        self.unread = list(point.unread)
+        self._message = point.message
+
+
+class Answering:
+    """
+    A turn in progress: it commits whole, or the mission is as it was.
+
+    :ivar generation: the answer as far as it is written.
+    :ivar prompt_tokens: tokens read for this turn; ``cached_tokens``: those known before.
+    """
+
+    def __init__(self, mission: Mission, prompt: str, words: list[int], aside: bool,
+                 generation: Generation, interrupt: Interrupt | None) -> None:
+        self.generation = generation
+        self.prompt_tokens = 0
+        self.cached_tokens = mission.state.position
+        self.time_to_first_token = 0.0
+        self._mission = mission
+        self._prompt = prompt
+        self._words = words
+        self._aside = aside
+        self._interrupt = interrupt
+
+    def steps(self) -> Iterator[str]:
+        """
+        Work until the turn is committed; closing the iterator earlier undoes it.
+
+        :returns: after every call of the model, the text that became certain.
+        """
+        mission = self._mission
+        started = time.monotonic()
+        # What was left unread belongs to the mission, whatever becomes of this turn.
+        while mission.unread:
+            mission.read_next(self._interrupt)
+            yield ''
+        point = mission._save()
+        done = False
+        try:
+            mission._push([*mission._open_message(), *self._words,
+                           *mission._frame.answer_open])
+            self.prompt_tokens = len(mission.ids) - self.cached_tokens
+            while True:
+                logits = mission.read_next(self._interrupt)
+                if not mission.unread:
+                    break
+                yield ''
+            for piece in self.generation.steps(logits, mission.ids):
+                self.time_to_first_token = self.time_to_first_token or time.monotonic() - started
+                yield piece
+            done = not self._aside
+        finally:
+            if done:
+                self._commit()
+            else:
+                mission._undo(point)
+
+    def _commit(self) -> None:
+        mission, answer = self._mission, self.generation
+        read, last = answer.ids[:-1], answer.ids[-1:]
+        mission.ids.extend(read)
+        mission.calls.extend([1] * len(read))
+        mission._remember()
+        # The last token was chosen but never read; it is read with what closes the answer.
+        mission._push([*([] if answer.ended else last), *mission._frame.answer_close])
+        assert mission._message is not None
+        mission.turns.append(
+            Turn(mission._message, self._prompt, answer.text, answer.finish_reason))
+        mission._message = None
+        mission.used_at = time.monotonic()
+
+
+def _calls_until(calls: list[int], position: int) -> int:
+    """Return how many calls lead to a position."""
+    total = 0
+    for place, size in enumerate(calls):
+        if total == position:
+            return place
+        total += size
+    assert total == position, 'calls and positions disagree'
+    return len(calls)

@@ -1,0 +1,276 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that runs the model."""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+import logging
+import threading
+import time
+from typing import Any
+
+from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.runner import Interrupted
+from lfm_ros.engine.sampling import Sampling
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.mission import Answering
+from lfm_ros.missions.queue import REJECT
+from lfm_ros.missions.queue import RequestQueue
+from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import Piece
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.request import Request
+from lfm_ros.missions.request import Usage
+from lfm_ros.missions.store import MissionStore
+
+MOST_JOBS = 256
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a query gets where it does not say; may be replaced at any time."""
+
+    sampling: Sampling = Sampling()
+    max_tokens: int = 256
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Work on missions that is no turn, done in the thread of the model between two calls."""
+
+    missions: frozenset[str]
+    work: Callable[[], Any]
+    future: Future[Any]
+
+
+class Scheduler:
+    """
+    Answers requests one after the other in a thread of its own.
+
+    Between two calls of the model it looks at what else came in: cancelled and expired requests,
+    work on other missions. When there is nothing to answer it reads observations ahead.
+
+    :param store: the missions; touched only by the thread while it runs.
+    """
+
+    def __init__(self, store: MissionStore, queue_size: int = 8, policy: str = REJECT,
+                 defaults: Defaults = Defaults()) -> None:
+        self.store = store
+        self.defaults = defaults
+        self.answered = 0
+        self.failed = 0
+        self.tokens_per_second = 0.0
+        self.running: Request | None = None
+        self._queue = RequestQueue(queue_size, policy)
+        self._jobs: deque[_Job] = deque()
+        self._change = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name='lfm_model', daemon=True)
+        self._thread.start()
+
+    @property
+    def queue_length(self) -> int:
+        """Return how many requests wait."""
+        return len(self._queue)
+
+    @property
+    def queue_size(self) -> int:
+        """Return how many requests may wait."""
+        return self._queue.size
+
+    def submit(self, query: Query, on_piece: Callable[[Piece], None] | None = None,
+               on_answer: Callable[[Answer], None] | None = None) -> Request:
+        """
+        Take a query; returns at once.
+
+        :returns: the request, which is answered in any case, with an error if need be.
+        """
+        timeout = query.timeout if query.timeout > 0 else self.defaults.timeout
+        request = Request(query, timeout if timeout < float('inf') else 0.0, on_piece, on_answer)
+        try:
+            query.check()
+            self.defaults.sampling.changed(query.sampling)
+            displaced = self._enqueue(request)
+        except LfmError as error:
+            self._fail(request, error)
+            return request
+        if displaced:
+            self._fail(displaced, LfmError(
+                ErrorCode.DISPLACED, 'a newer request took the place of this one in the queue: '
+                'ask again if the answer is still wanted, or raise queue.size'))
+        return request
+
+    def call(self, work: Callable[[], Any], *missions: str) -> Future[Any]:
+        """
+        Do work on missions in the thread of the model; returns at once.
+
+        :param missions: while one of them is being answered, the work waits for the end of the
+            turn.
+        """
+        future: Future[Any] = Future()
+        with self._change:
+            if self._stopping:
+                future.set_exception(_not_active())
+            elif len(self._jobs) >= MOST_JOBS:
+                future.set_exception(LfmError(
+                    ErrorCode.QUEUE_FULL, f'{MOST_JOBS} operations wait already: send fewer'))
+            else:
+                self._jobs.append(_Job(frozenset(missions), work, future))
+                self._change.notify()
+        return future
+
+    def observe(self, mission_id: str, text: str) -> Future[Any]:
+        """Tell a mission something that needs no answer; returns at once."""
+        return self.call(lambda: self.store.get_or_create(mission_id).observe(text), mission_id)
+
+    def stop(self) -> None:
+        """Undo what runs, answer all that waits, end the thread; the missions stay."""
+        with self._change:
+            self._stopping = True
+            running = self.running
+            self._change.notify()
+        if running:
+            running.cancel()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _enqueue(self, request: Request) -> Request | None:
+        with self._change:
+            if self._stopping:
+                raise _not_active()
+            request.wake = self._wake
+            displaced = self._queue.put(request)
+            self._change.notify()
+            return displaced
+
+    def _wake(self) -> None:
+        with self._change:
+            self._change.notify()
+
+    def _loop(self) -> None:
+        while True:
+            self._look_around()
+            with self._change:
+                if self._stopping:
+                    break
+                self.running = self._queue.take()
+            if self.running:
+                self._answer(self.running)
+                self.running = None
+            elif not self._read_ahead():
+                with self._change:
+                    if not (self._stopping or self._jobs or len(self._queue)):
+                        self._change.wait()
+        self._look_around()
+        for request in self._queue.clear():
+            self._fail(request, LfmError(ErrorCode.CANCELLED, 'the node was deactivated before '
+                                         'this request began: activate it and ask again'))
+
+    def _answer(self, request: Request) -> None:
+        request.started = time.monotonic()
+        turn: Answering | None = None
+        try:
+            _check_ended(request)
+            query, defaults = request.query, self.defaults
+            mission = self.store.get_or_create(query.mission_id)
+            limits = Limits(query.max_tokens or defaults.max_tokens, query.stop)
+            sampling = defaults.sampling.changed(query.sampling)
+            turn = mission.answer(query.prompt, sampling, limits, query.aside, request.interrupt)
+            steps = turn.steps()
+            try:
+                for text in steps:
+                    request.emit(text)
+                    self._look_around()
+                    _check_ended(request)
+            finally:
+                steps.close()  # undoes a turn that was left in the middle
+        except Exception as error:
+            self._fail(request, self._reason(request, error),
+                       turn.generation.text if turn else '', _usage(request, turn))
+        else:
+            self.tokens_per_second = turn.generation.tokens_per_second
+            self.answered += 1
+            request.complete(turn.generation.text, turn.generation.finish_reason,
+                             _usage(request, turn))
+
+    def _reason(self, request: Request, error: Exception) -> LfmError:
+        if isinstance(error, LfmError):
+            return error
+        if isinstance(error, Interrupted):
+            return _cancelled(self._stopping)
+        _log.exception('a turn failed; it was undone')
+        return LfmError(ErrorCode.INTERNAL, f'the turn failed and was undone '
+                        f'({type(error).__name__}: {error}): please report this')
+
+    def _fail(self, request: Request, error: LfmError, text: str = '',
+              usage: Usage | None = None) -> None:
+        self.answered += 1
+        self.failed += 1
+        request.fail(error, text, usage)
+
+    def _look_around(self) -> None:
+        """Serve what came in since the last call of the model."""
+        with self._change:
+            ended = self._queue.take_ended()
+            busy = self.running.query.mission_id if self.running else None
+            ready = [j for j in self._jobs if busy not in j.missions]
+            for job in ready:
+                self._jobs.remove(job)
+        for request in ended:
+            self._fail(request, _cancelled(False) if request.cancelled else LfmError(
+                ErrorCode.TIMEOUT_IN_QUEUE, f'the time was over after '
+                f'{time.monotonic() - request.arrived:.1f} s in the queue, before the work '
+                'began: allow more time or ask less at once'))
+        for job in ready:
+            try:
+                result = job.work()
+            except Exception as error:
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(result)
+
+    def _read_ahead(self) -> bool:
+        """Read one call of an observation; false when there is nothing to read."""
+        mission = self.store.unread()
+        if mission is None:
+            return False
+        try:
+            mission.read_next()
+        except LfmError as error:
+            _log.error('reading ahead failed: %s', error.message)
+            return False
+        return True
+
+
+def _check_ended(request: Request) -> None:
+    if request.cancelled:
+        raise Interrupted
+    if request.expired:
+        raise LfmError(ErrorCode.TIMEOUT, 'the time was over before the answer was complete and '
+                       'the turn was undone: allow more time or a shorter answer')
+
+
+def _usage(request: Request, turn: Answering | None) -> Usage:
+    queued = request.started - request.arrived
+    if turn is None:
+        return Usage(seconds_queued=queued)
+    return Usage(turn.prompt_tokens, turn.cached_tokens, len(turn.generation.ids), 0,
+                 turn.time_to_first_token, turn.generation.tokens_per_second, queued)
+
+
+def _cancelled(stopping: bool) -> LfmError:
+    return LfmError(ErrorCode.CANCELLED, 'the node was deactivated and the turn was undone: '
+                    'activate it and ask again' if stopping else
+                    'the request was cancelled; the mission is as it was before')
+
+
+def _not_active() -> LfmError:
+    return LfmError(ErrorCode.NOT_ACTIVE, 'the node is not active: configure and activate it '
+                    'first')

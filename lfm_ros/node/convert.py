@@ -1,0 +1,57 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to plain data and back."""
+from __future__ import annotations
+
+from typing import Any
+
+from lfm_ros import msg
+from lfm_ros.engine.sampling import RANGES
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import DEFAULT_MISSION
+from lfm_ros.missions.request import Piece
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.store import MissionInfo
+
+
+def to_query(message: msg.Query) -> Query:
+    """
+    Return the query of a message.
+
+    :raises LfmError: for what this model or this version cannot do.
+    """
+    if message.images or message.compressed_images or message.use_camera:
+        raise LfmError(ErrorCode.NO_VISION, 'this model reads text only: send no images, and '
+                       'use_camera false')
+    if message.response_format:
+        raise LfmError(ErrorCode.UNSUPPORTED, 'response_format is not supported by this version: '
+                       'leave it empty')
+    # A negative number stands for the parameter; NaN must reach the check of the values.
+    sampling = {name: getattr(message.sampling, name) for name in (*RANGES, 'seed')}
+    return Query(
+        prompt=message.prompt, mission_id=message.mission_id or DEFAULT_MISSION,
+        request_id=message.request_id, sampling=sampling, max_tokens=message.max_tokens,
+        timeout=message.timeout, stop=tuple(message.stop), aside=message.aside)
+
+
+def to_response(answer: Answer, stamp: Any) -> msg.Response:
+    """Return the message of an answer."""
+    usage = msg.Usage(**vars(answer.usage))
+    response = msg.Response(
+        request_id=answer.request_id, mission_id=answer.mission_id, text=answer.text,
+        finish_reason=answer.finish_reason, error_code=int(answer.error_code),
+        error_msg=answer.error_msg, usage=usage)
+    response.header.stamp = stamp
+    return response
+
+
+def to_token(piece: Piece) -> msg.Token:
+    """Return the message of a piece of an answer."""
+    return msg.Token(**vars(piece))
+
+
+def to_mission_status(info: MissionInfo) -> msg.MissionStatus:
+    """Return the message of a mission."""
+    return msg.MissionStatus(**vars(info))

@@ -1,0 +1,103 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Services that look after missions and describe the model."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import TYPE_CHECKING
+
+from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.request import DEFAULT_MISSION
+from lfm_ros.missions.store import MissionStore
+from lfm_ros.node import convert
+from lfm_ros.node.deferred import DeferredService
+from lfm_ros.srv import DeleteMission
+from lfm_ros.srv import ForkMission
+from lfm_ros.srv import GetModelInfo
+from lfm_ros.srv import ListMissions
+from lfm_ros.srv import ResetMission
+from lfm_ros.srv import RewindMission
+from lfm_ros.srv import Tokenize
+
+if TYPE_CHECKING:
+    from lfm_ros.node.lfm_node import LfmNode
+
+LONGEST_TEXT = 1 << 16  # characters; more would keep the executor from other calls
+
+
+class MissionServices:
+    """Serves ~/missions/..., ~/model_info and ~/tokenize."""
+
+    def __init__(self, node: LfmNode) -> None:
+        self._node = node
+        node.create_service(ListMissions, '~/missions/list', self._on_list)
+        node.create_service(GetModelInfo, '~/model_info', self._on_model_info)
+        node.create_service(Tokenize, '~/tokenize', self._on_tokenize)
+        self._serve(ResetMission, 'reset', lambda s, r: s.reset(_id(r)))
+        self._serve(DeleteMission, 'delete', lambda s, r: s.delete(_id(r)))
+        self._serve(ForkMission, 'fork', lambda s, r: s.fork(_id(r), r.new_mission_id))
+        self._serve(RewindMission, 'rewind', lambda s, r: s.rewind(_id(r), r.turns))
+
+    def _serve(self, kind: Any, name: str, work: Callable[[MissionStore, Any], None]) -> None:
+        """Offer an operation on one mission; it waits for the end of the mission's turn."""
+        def handle(request: Any, send: Callable[[Any], None]) -> None:
+            def done(error: BaseException | None) -> None:
+                self._node.run_later(lambda: send(_with_error(kind.Response(), error)))
+
+            try:
+                scheduler = self._node.active_scheduler()
+            except LfmError as error:
+                done(error)
+                return
+            future = scheduler.call(lambda: work(scheduler.store, request), _id(request))
+            future.add_done_callback(lambda f: done(f.exception()))
+
+        DeferredService(self._node, kind, f'~/missions/{name}', handle)
+
+    def _on_list(self, _: ListMissions.Request,
+                 response: ListMissions.Response) -> ListMissions.Response:
+        store = self._node.store
+        response.missions = [convert.to_mission_status(m) for m in store.list()] if store else []
+        return response
+
+    def _on_model_info(self, _: GetModelInfo.Request,
+                       response: GetModelInfo.Response) -> GetModelInfo.Response:
+        if self._node.model is None:
+            return _with_error(response, self._node.inactive_error())
+        for name, value in self._node.model_description.items():
+            if name in response.get_fields_and_field_types():
+                setattr(response, name, value)
+        return response
+
+    def _on_tokenize(self, request: Tokenize.Request,
+                     response: Tokenize.Response) -> Tokenize.Response:
+        model = self._node.model
+        if model is None:
+            return _with_error(response, self._node.inactive_error())
+        try:
+            check_text(request.text, 'text')
+            if len(request.text) > LONGEST_TEXT:
+                raise LfmError(ErrorCode.INVALID_VALUE, f'the text has {len(request.text)} '
+                               f'characters: send {LONGEST_TEXT} at most')
+        except LfmError as error:
+            return _with_error(response, error)
+        response.tokens = model.tokenizer.encode(request.text)
+        response.pieces = [model.tokenizer.piece(i) for i in response.tokens]
+        return response
+
+
+def _id(request: Any) -> str:
+    return request.mission_id or DEFAULT_MISSION
+
+
+def _with_error(response: Any, error: BaseException | None) -> Any:
+    if isinstance(error, LfmError):
+        response.error_code, response.error_msg = int(error.code), error.message
+    elif error:
+        response.error_code = int(ErrorCode.INTERNAL)
+        response.error_msg = f'the operation failed ({type(error).__name__}: {error}): please ' \
+            'report this'
+    return response

@@ -1,0 +1,156 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every parameter of the node: what it means, its range and when it counts."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lfm_ros.engine.model import DEFAULT_CONTEXT
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.sampling import RANGES
+from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.session import CPU
+from lfm_ros.missions.queue import POLICIES
+from lfm_ros.missions.queue import REJECT
+from lfm_ros.missions.request import LONGEST_TIMEOUT
+from lfm_ros.missions.request import MOST_TOKENS
+from lfm_ros.missions.scheduler import Defaults
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+_MODEL_ASKS = 'negative: as the model asks (generation_config.json, else its model card)'
+
+
+@dataclass(frozen=True)
+class Spec:
+    """
+    One parameter.
+
+    :param low: lowest value, ``high`` the highest; None: no range.
+    :param live: whether it may change while a model is open.
+    :param fixed: whether it cannot change after the start of the node.
+    """
+
+    name: str
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: Sequence[str] = ()
+    live: bool = False
+    fixed: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return what `ros2 param describe` shows."""
+        when = 'Fixed at start.' if self.fixed else \
+            'May change at any time.' if self.live else 'Read at configure.'
+        found = ParameterDescriptor(description=f'{self.description}. {when}',
+                                    read_only=self.fixed)
+        if self.choices:
+            found.additional_constraints = 'one of: ' + ', '.join(self.choices)
+        if self.low is None or self.high is None:
+            return found
+        if isinstance(self.default, float):
+            found.floating_point_range = [
+                FloatingPointRange(from_value=float(self.low), to_value=float(self.high))]
+        else:
+            found.integer_range = [IntegerRange(
+                from_value=int(self.low), to_value=int(self.high), step=1)]
+        return found
+
+
+SPECS = (
+    Spec('autostart', True, 'Configure and activate by itself; false when a lifecycle manager '
+         'does that', fixed=True),
+    Spec('model.path', '', "Folder of an ONNX export of LFM2, or 'demo' for the small model in "
+         'this package'),
+    Spec('model.variant', '', 'Which graph of the folder: q4, q8, fp32, fp16, ... or a file name; '
+         'empty: what a CPU runs best'),
+    Spec('model.providers', [CPU], 'ONNX Runtime execution providers, the preferred one first'),
+    Spec('model.threads', 0, 'Threads inside one operator; 0: one per core', 0, 256),
+    Spec('model.context_length', DEFAULT_CONTEXT, 'Most tokens of one mission; 0: as many as the '
+         'model was made for', 0, 1 << 20),
+    Spec('model.prefill_chunk', 64, 'Tokens of a prompt that are read in one call; fewer need '
+         'less memory, more are slightly faster', 1, 4096),
+    Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
+         'template puts there'),
+    Spec('missions.max_count', 64, 'Most missions at once', 1, 1_000_000),
+    Spec('queue.size', 8, 'Requests that may wait while another is answered', 0, 10_000),
+    Spec('queue.policy', REJECT, 'When the queue is full: '
+         + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()),
+         choices=tuple(POLICIES)),
+    Spec('queue.timeout', 120.0, 'Seconds from the arrival of a request to the end of its '
+         'answer, where the request does not say; 0: no limit', 0.0, LONGEST_TIMEOUT, live=True),
+    Spec('sampling.max_tokens', 256, 'Longest answer in tokens, where the request does not say',
+         1, MOST_TOKENS, live=True),
+    Spec('sampling.temperature', -1.0, f'0 is greedy, higher is more varied; {_MODEL_ASKS}',
+         -1.0, RANGES['temperature'][1], live=True),
+    Spec('sampling.top_k', -1, f'Only the k most likely tokens, 0: all; {_MODEL_ASKS}',
+         -1, RANGES['top_k'][1], live=True),
+    Spec('sampling.top_p', -1.0, 'Only the most likely tokens that together reach this '
+         f'probability, 1: all; {_MODEL_ASKS}', -1.0, RANGES['top_p'][1], live=True),
+    Spec('sampling.min_p', -1.0, 'Only tokens at least so many times as likely as the best, '
+         f'0: all; {_MODEL_ASKS}', -1.0, RANGES['min_p'][1], live=True),
+    Spec('sampling.repetition_penalty', -1.0, 'How much less likely tokens of the context '
+         f'become, 1: off; {_MODEL_ASKS}', -1.0, RANGES['repetition_penalty'][1], live=True),
+    Spec('sampling.seed', -1, 'The same seed gives the same answer; negative: another one each '
+         'time', -1, (1 << 63) - 1, live=True),
+)
+BY_NAME = {spec.name: spec for spec in SPECS}
+
+
+def declare(node: Node) -> None:
+    """Declare all parameters."""
+    for spec in SPECS:
+        node.declare_parameter(spec.name, spec.default, spec.descriptor())
+
+
+def refusal(parameters: Sequence[Parameter], configured: bool) -> str:
+    """Return why these parameters cannot be set, or an empty string."""
+    for parameter in parameters:
+        spec = BY_NAME.get(parameter.name)
+        if spec is None:
+            continue
+        if configured and not spec.live:
+            return f'{spec.name} is read at configure: deactivate and clean up the node first'
+        if spec.choices and parameter.value not in spec.choices:
+            return f"{spec.name} is '{parameter.value}': choose {' or '.join(spec.choices)}"
+        value = parameter.value
+        if isinstance(value, float) and spec.low is not None and not value >= spec.low:
+            return f'{spec.name} is {value}: set it between {spec.low:g} and {spec.high:g}'
+    return ''
+
+
+def model_options(node: Node) -> ModelOptions:
+    """Return how the parameters want the model opened."""
+    return ModelOptions(
+        variant=_value(node, 'model.variant'), providers=list(_value(node, 'model.providers')),
+        threads=_value(node, 'model.threads'),
+        context_length=_value(node, 'model.context_length'),
+        prefill_chunk=_value(node, 'model.prefill_chunk'))
+
+
+def defaults(node: Node, recommended: Sampling, changes: Sequence[Parameter] = ()) -> Defaults:
+    """
+    Return what a query gets where it does not say.
+
+    :param recommended: the sampling that the model asks for.
+    :param changes: parameters that are being set now.
+    """
+    values = {p.name: p.value for p in changes}
+
+    def value(name: str) -> Any:
+        return values.get(name, _value(node, name))
+
+    fields = {name: value(f'sampling.{name}') for name in (*RANGES, 'seed')}
+    return Defaults(recommended.changed(fields), value('sampling.max_tokens'),
+                    value('queue.timeout'))
+
+
+def _value(node: Node, name: str) -> Any:
+    return node.get_parameter(name).value

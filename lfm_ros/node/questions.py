@@ -1,0 +1,155 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to ask: topics, the service ~/ask and the action ~/generate."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import TYPE_CHECKING
+
+from lfm_ros import msg
+from lfm_ros.action import Generate
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import CANCELLED
+from lfm_ros.missions.request import check_mission_id
+from lfm_ros.missions.request import DEFAULT_MISSION
+from lfm_ros.missions.request import Piece
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.request import Request
+from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.node import convert
+from lfm_ros.node.deferred import DeferredActionServer
+from lfm_ros.node.deferred import DeferredService
+from lfm_ros.srv import Ask
+from rclpy.action import CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import String
+
+if TYPE_CHECKING:
+    from lfm_ros.node.lfm_node import LfmNode
+
+_DEPTH = 10
+_TOKEN_DEPTH = 1000  # a whole answer, for a subscriber that looks away for a while
+
+
+class Questions:
+    """Takes questions in every form and sends the answers the way they came."""
+
+    def __init__(self, node: LfmNode) -> None:
+        self._node = node
+        self._goals: dict[bytes, Request] = {}
+        options = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
+        self._responses = node.create_publisher(msg.Response, '~/response', _DEPTH, **options)
+        self._tokens = node.create_publisher(
+            msg.Token, '~/tokens', QoSProfile(depth=_TOKEN_DEPTH), **options)
+        self._answers = node.create_publisher(String, '~/answer', _DEPTH, **options)
+        node.create_subscription(msg.Query, '~/query', self._on_query, _DEPTH, **options)
+        node.create_subscription(String, '~/prompt', self._on_prompt, _DEPTH, **options)
+        node.create_subscription(msg.Observation, '~/observe', self._on_observation, _DEPTH,
+                                 **options)
+        DeferredService(node, Ask, '~/ask', self._on_ask)
+        self._action = DeferredActionServer(
+            node, Generate, '~/generate', self._on_goal,
+            cancel_callback=self._on_cancel, result_timeout=60)
+
+    def destroy(self) -> None:
+        """Give the action server back; the node does not own it."""
+        self._action.destroy()
+
+    def _submit(self, message: msg.Query, on_answer: Callable[[Answer], None],
+                on_piece: Callable[[Piece], None] | None = None) -> Request:
+        """Hand a question to the scheduler; the answer comes in the thread of the executor."""
+        def complete(answer: Answer) -> None:
+            self._node.run_later(lambda: on_answer(answer))
+
+        try:
+            query = convert.to_query(message)
+            scheduler = self._node.active_scheduler()
+        except LfmError as error:
+            query = Query(message.prompt, message.mission_id or DEFAULT_MISSION,
+                          message.request_id)
+            request = Request(query, on_answer=complete)
+            request.fail(error)
+            return request
+        return scheduler.submit(query, on_piece, complete)
+
+    def _response(self, answer: Answer) -> msg.Response:
+        self._node.note(answer)
+        return convert.to_response(answer, self._node.get_clock().now().to_msg())
+
+    # topics
+
+    def _on_query(self, message: msg.Query) -> None:
+        self._submit(message, lambda a: self._responses.publish(self._response(a)),
+                     self._publish_token)
+
+    def _on_prompt(self, message: String) -> None:
+        self._submit(msg.Query(prompt=message.data), self._publish_answer, self._publish_token)
+
+    def _publish_answer(self, answer: Answer) -> None:
+        self._responses.publish(self._response(answer))
+        self._answers.publish(String(data=answer.error_msg or answer.text))
+
+    def _publish_token(self, piece: Piece) -> None:
+        if self._node.context.ok() and self._tokens.get_subscription_count():
+            self._tokens.publish(convert.to_token(piece))
+
+    def _on_observation(self, message: msg.Observation) -> None:
+        mission_id = message.mission_id or DEFAULT_MISSION
+        try:
+            if message.images or message.compressed_images:
+                raise LfmError(ErrorCode.NO_VISION,
+                               'this model reads text only: send no images')
+            check_mission_id(mission_id)
+            check_text(message.text, 'observation')
+            if not message.text.strip():
+                raise LfmError(ErrorCode.EMPTY_PROMPT, 'it is empty: send some text')
+            future = self._node.active_scheduler().observe(mission_id, message.text)
+        except LfmError as error:
+            self._node.note_observation_lost(mission_id, error)
+        else:
+            future.add_done_callback(lambda f: self._observed(mission_id, f.exception()))
+
+    def _observed(self, mission_id: str, error: BaseException | None) -> None:
+        if error:
+            self._node.note_observation_lost(mission_id, error)
+
+    # service
+
+    def _on_ask(self, request: Ask.Request, send: Callable[[Any], None]) -> None:
+        self._submit(request.query, lambda a: send(Ask.Response(response=self._response(a))))
+
+    # action
+
+    def _on_goal(self, goal: ServerGoalHandle) -> None:
+        def feedback(piece: Piece) -> None:
+            if self._node.context.ok():
+                goal.publish_feedback(Generate.Feedback(token=convert.to_token(piece)))
+
+        def finish(answer: Answer) -> None:
+            self._goals.pop(key, None)
+            self._action.finish(goal, lambda g: self._end_goal(g, answer))
+
+        key = bytes(goal.goal_id.uuid)
+        self._goals[key] = self._submit(goal.request.query, finish, feedback)
+        if goal.is_cancel_requested:  # between acceptance and here
+            self._goals[key].cancel()
+
+    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+        request = self._goals.get(bytes(goal.goal_id.uuid))
+        if request:
+            request.cancel()
+        return CancelResponse.ACCEPT
+
+    def _end_goal(self, goal: ServerGoalHandle, answer: Answer) -> Generate.Result:
+        if not answer.error_code:
+            goal.succeed()
+        elif answer.finish_reason == CANCELLED and goal.is_cancel_requested:
+            goal.canceled()
+        else:
+            goal.abort()
+        return Generate.Result(response=self._response(answer))

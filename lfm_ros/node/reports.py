@@ -1,0 +1,87 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the node tells about itself: ~/status and /diagnostics."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
+from lfm_ros import msg
+from lfm_ros.node import convert
+from lfm_ros.process import rss_bytes
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+if TYPE_CHECKING:
+    from lfm_ros.node.lfm_node import LfmNode
+
+PERIOD = 1.0  # seconds
+
+
+class Reports:
+    """Publishes ~/status and /diagnostics once a second, ~/status also when asked to."""
+
+    def __init__(self, node: LfmNode) -> None:
+        self._node = node
+        options = QoSOverridingOptions.with_default_policies()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._status = node.create_publisher(msg.Status, '~/status', latched,
+                                             qos_overriding_options=options)
+        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        node.create_timer(PERIOD, self._tick)
+
+    def _tick(self) -> None:
+        status = self.publish_status()
+        array = DiagnosticArray()
+        array.header = status.header
+        array.status = [self._diagnose(status)]
+        self._diagnostics.publish(array)
+
+    def publish_status(self) -> msg.Status:
+        """Publish and return the present status."""
+        node, scheduler, store = self._node, self._node.scheduler, self._node.store
+        status = msg.Status(state=node.state_label, rss_bytes=rss_bytes())
+        status.header.stamp = node.get_clock().now().to_msg()
+        if node.model:
+            status.model = node.model.name
+        if store:
+            status.missions = [convert.to_mission_status(m) for m in store.list()]
+            status.state_bytes = store.nbytes
+        if scheduler:
+            running = scheduler.running
+            status.running_request_id = running.request_id if running else ''
+            status.queue_length = scheduler.queue_length
+            status.queue_size = scheduler.queue_size
+            status.answered = scheduler.answered
+            status.failed = scheduler.failed
+            status.tokens_per_second = scheduler.tokens_per_second
+        self._status.publish(status)
+        return status
+
+    def _diagnose(self, status: msg.Status) -> DiagnosticStatus:
+        node = self._node
+        level, text = DiagnosticStatus.OK, status.state
+        if node.configure_error:
+            level, text = DiagnosticStatus.ERROR, node.configure_error.message
+        elif status.queue_size and status.queue_length >= status.queue_size:
+            level, text = DiagnosticStatus.WARN, 'the queue is full'
+        elif node.recent_error:
+            level, text = DiagnosticStatus.WARN, node.recent_error
+        elif status.running_request_id:
+            text = f'{status.state}, answering'
+        values = {
+            'state': status.state, 'model': status.model,
+            'queue': f'{status.queue_length} of {status.queue_size}',
+            'answered': status.answered, 'failed': status.failed,
+            'tokens per second': f'{status.tokens_per_second:.1f}',
+            'missions': len(status.missions), 'state bytes': status.state_bytes,
+            'RSS bytes': status.rss_bytes, 'observations lost': node.observations_lost,
+            'last error': node.last_error,
+        }
+        return DiagnosticStatus(
+            level=level, name=f'{node.get_fully_qualified_name().lstrip("/")}: language model',
+            hardware_id=status.model, message=text,
+            values=[KeyValue(key=k, value=str(v)) for k, v in values.items()])
