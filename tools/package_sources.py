@@ -6,7 +6,7 @@ from typing import Iterator
 
 SOURCES = (
     'CMakeLists.txt', 'LICENSE', 'package.xml', 'pyproject.toml', 'setup.py',
-    'action', 'cmake', 'config', 'launch', 'lfm_ros', 'msg', 'srv', 'tools')
+    'tools/package_sources.py', 'action', 'cmake', 'config', 'launch', 'lfm_ros', 'msg', 'srv')
 
 
 def source_files(root: Path) -> Iterator[Path]:

@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{context:,} tokens), {', '.join(info['state_dtypes'])}",
         'key-values': 'appended in place' if info['shared_kv'] else 'copied at every token: '
         'this graph cannot append in place, long missions get slower',
+        'prefill': 'in chunks' if info['reads_in_chunks'] else 'token by token: this graph '
+        'cannot read several tokens behind others, prompts take long',
         'runtime': f"ONNX Runtime {info['onnxruntime']}, {', '.join(info['providers'])}",
         'files': ', '.join(f'{name} {size / 1e6:,.1f} MB' for name, size in
                            info['files'].items()),

@@ -50,7 +50,7 @@ def score(model: Model, ids: list[int], chunk: int) -> list[float]:
     :param chunk: tokens per call; a graph that gives the last logits only is called per token.
     """
     state = model.new_state()
-    size = 1 if model.runner.head_pruned else chunk
+    size = 1 if model.runner.head_pruned else min(chunk, model.runner.longest_call)
     found: list[float] = []
     for start in range(0, len(ids), size):
         logits = model.runner.run(state, ids[start:start + size], every=True)

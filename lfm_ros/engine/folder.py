@@ -123,19 +123,15 @@ def find_model(path: str | Path, variant: str = '') -> ModelFolder:
                        "folder of an ONNX export, or to 'demo' for the model in this package")
     # A folder called demo beside the caller would be a surprise: the word means ours.
     location = DEMO_FOLDER if str(path) == DEMO else Path(path).expanduser()
-    if location.is_file():
-        graph = location
-        root = graph.parent.parent if graph.parent.name == 'onnx' else graph.parent
-        genai_path = root / 'genai_config.json'
-        genai = read_json(genai_path) if genai_path.is_file() else {}
-    elif location.is_dir():
-        root = location
-        genai_path = root / 'genai_config.json'
-        genai = read_json(genai_path) if genai_path.is_file() else {}
-        graph = _choose_graph(root, genai, variant)
-    else:
+    if not location.exists():
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'there is no model at {location}: set the '
                        "path to the folder of an ONNX export, or to 'demo'")
+    root = location.parent if location.is_file() else location
+    if root.name == 'onnx' and (root.parent / 'config.json').is_file():
+        root = root.parent
+    genai_path = root / 'genai_config.json'
+    genai = read_json(genai_path) if genai_path.is_file() else {}
+    graph = location if location.is_file() else _choose_graph(root, genai, variant)
     folder = ModelFolder(root, graph, genai=genai)
     return ModelFolder(root, graph, folder.read_json('config.json'), genai,
                        folder.read_json('generation_config.json'))

@@ -13,6 +13,7 @@ from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
 from lfm_ros.engine.runner import Runner
+from lfm_ros.engine.runner import SizesDisagree
 from lfm_ros.engine.sampling import recommended
 from lfm_ros.engine.session import CPU
 from lfm_ros.engine.session import open_session
@@ -21,6 +22,7 @@ from lfm_ros.engine.template import ChatTemplate
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+import onnxruntime
 
 END_TOKENS = ('<|im_end|>', '<|endoftext|>')
 DEFAULT_CONTEXT = 4096
@@ -60,12 +62,11 @@ class Model:
         self.folder: ModelFolder = find_model(path, options.variant)
         self._tokenizer: Tokenizer | None = None
         self._template: ChatTemplate | None = None
-        self.session = open_session(self.folder.graph, options.providers, options.threads)
-        self.signature: GraphSignature = read_signature(
-            self.session.get_inputs(), self.session.get_outputs(), self.folder.text_config,
-            self.folder.genai)
-        self.context_length = self._context_length()
-        self.runner = Runner(self.session, self.signature, self.context_length)
+        try:
+            self.session, self.signature, self.runner = self._open()
+        except SizesDisagree:
+            self.session, self.signature, self.runner = self._open(reuse=False)
+        self.context_length = self.runner.limit
         self.vocabulary = self.runner.vocabulary
         self._check_vocabulary(self.folder.text_config.get('vocab_size'), 'config.json')
         if speaks or self.folder.file('tokenizer.json'):
@@ -101,14 +102,14 @@ class Model:
 
     def chunks(self, ids: Sequence[int]) -> list[Sequence[int]]:
         """Cut ids into the calls in which they are read."""
-        size = self.options.prefill_chunk
+        size = min(self.options.prefill_chunk, self.runner.longest_call)
         return [ids[i:i + size] for i in range(0, len(ids), size)]
 
     def warm_up(self) -> None:
         """Run once in both shapes that matter, so that the first request finds memory ready."""
         state = self.new_state()
-        size = min(self.options.prefill_chunk, self.context_length - 1)
-        self.runner.run(state, [0] * size)
+        for chunk in self.chunks([0] * min(self.options.prefill_chunk, self.context_length - 1)):
+            self.runner.run(state, chunk)
         self.runner.run(state, [0])
 
     def describe(self) -> dict[str, Any]:
@@ -126,12 +127,21 @@ class Model:
             'state_dtypes': sorted({str(t.dtype) for t in sig.states}),
             'state_bytes_fixed': sum(t.row_bytes for t in sig.conv),
             'state_bytes_token': sum(t.row_bytes for t in sig.key_value),
-            'shared_kv': blank.shared, 'position_ids': bool(sig.positions),
+            'shared_kv': blank.shared,
+            'reads_in_chunks': self.runner.longest_call > 1, 'position_ids': bool(sig.positions),
             'head_pruned': self.runner.head_pruned, 'vision': False,
             'files': {str(p.relative_to(self.folder.root)): p.stat().st_size
                       for p in self.folder.files()},
             'fingerprint': self.folder.fingerprint(),
         }
+
+    def _open(self, reuse: bool = True
+              ) -> tuple[onnxruntime.InferenceSession, GraphSignature, Runner]:
+        session = open_session(self.folder.graph, self.options.providers, self.options.threads,
+                               reuse)
+        signature = read_signature(session.get_inputs(), session.get_outputs(),
+                                   self.folder.text_config, self.folder.genai)
+        return session, signature, Runner(session, signature, self._context_length())
 
     def _context_length(self) -> int:
         most = (self.folder.genai.get('model', {}).get('context_length')

@@ -16,6 +16,10 @@ import onnxruntime
 _FATAL_ONLY = 4
 
 
+class SizesDisagree(LfmError):
+    """The graph calls sizes equal that differ; it may not reuse memory within a run."""
+
+
 class Interrupted(Exception):
     """A run was ended from outside, in the middle of a graph or before it began."""
 
@@ -47,10 +51,13 @@ class Runner:
     """
     Advances states by tokens.
 
+    Opening it runs a few tokens: a graph that cannot run is better found now than in a mission.
+
     Buffers are bound by address. In a decode step only the attention mask changes its shape, so
     nothing is allocated there: two calls, one for each set of windows, are prepared once.
 
     :param limit: the most tokens that a state may hold.
+    :ivar longest_call: the most tokens that can be read in one run.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, signature: GraphSignature,
@@ -62,9 +69,19 @@ class Runner:
         self._places = np.arange(limit, dtype=signature.positions_dtype)[None]
         self._keep = np.ones((1,) * signature.keep_rank, signature.keep_dtype)
         self._quiet = Interrupt()
-        self.vocabulary, self.head_pruned = self._measure_logits()
+        try:
+            self.vocabulary, self.head_pruned = self._measure_logits()
+        except LfmError as error:
+            raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, 'the graph opens but does not run on '
+                           f'{", ".join(session.get_providers())}: export it for this provider '
+                           f'({error.message})') from error
         self._row = np.empty((1, self.vocabulary), signature.logits_dtype)
         self._rows = self._row
+        self.longest_call = limit
+        if not self._can_continue([3, 4, 5]):
+            # onnxruntime-genai's fp16 export for the CPU reads several tokens only at position 0.
+            self.longest_call = 1
+            self._can_continue([3])
         self.shared = self._can_share()
 
     def new_state(self) -> State:
@@ -161,12 +178,28 @@ class Runner:
         return call
 
     def _measure_logits(self) -> tuple[int, bool]:
-        """Run two tokens and return the vocabulary and whether only the last row comes out."""
+        """Return the vocabulary, and whether only the last of several rows comes out."""
         state = State(self.signature, False, self.limit)
         call = self._prepare(state, 2, None)
         self._run(call.binding, 0, 2, 2, self._quiet)
         logits = call.binding.get_outputs()[-1].numpy()
         return logits.shape[-1], logits.shape[-2] == 1
+
+    def _can_continue(self, ids: list[int]) -> bool:
+        """
+        Try whether these tokens can be read behind others.
+
+        :raises SizesDisagree: when the session must be opened without reuse of memory.
+        """
+        state = State(self.signature, False, self.limit)
+        try:
+            self.run(state, [1, 2])
+            self.run(state, ids)
+        except SizesDisagree:
+            raise
+        except LfmError:
+            return False
+        return True
 
     def _can_share(self) -> bool:
         """
@@ -184,8 +217,8 @@ class Runner:
             buffer.fill(np.nan if buffer.dtype.kind == 'f' else 127)
         try:
             for ids in ([1, 2], [3]):
-                expected = self.run(grown, ids).copy()
-                found = self.run(shared, ids)
+                found = self.run(shared, ids).copy()
+                expected = self.run(grown, ids)
                 if not np.allclose(found, expected, rtol=1e-2, atol=1e-2):
                     return False
         except LfmError:
@@ -206,8 +239,11 @@ def _bind_out(binding: Any, name: str, array: np.ndarray,
 
 
 def _run_error(error: Exception) -> LfmError:
-    text = ' '.join(str(error).split())[:300]
+    text = ' '.join(str(error).split())
+    text = text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}'
     if 'bad_alloc' in text or 'Failed to allocate' in text:
         return LfmError(ErrorCode.OUT_OF_MEMORY, 'the model ran out of memory: use a smaller '
                         f'model or context ({text})')
+    if 're-use buffer' in text:
+        return SizesDisagree(ErrorCode.MODEL_RUN_FAILED, f'the model failed while it ran: {text}')
     return LfmError(ErrorCode.MODEL_RUN_FAILED, f'the model failed while it ran: {text}')

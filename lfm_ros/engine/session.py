@@ -18,12 +18,13 @@ _POINTER = b'version https://git-lfs'
 
 
 def open_session(graph: Path, providers: Sequence[str] = (CPU,),
-                 threads: int = 0) -> onnxruntime.InferenceSession:
+                 threads: int = 0, reuse: bool = True) -> onnxruntime.InferenceSession:
     """
     Open a graph.
 
     :param providers: ONNX Runtime execution providers, the preferred one first.
     :param threads: threads inside one operator; 0 leaves it to ONNX Runtime (one per core).
+    :param reuse: let operators share memory within a run, by the sizes that the graph declares.
     """
     missing = [p for p in providers if p not in onnxruntime.get_available_providers()]
     if missing or not providers:
@@ -37,6 +38,7 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
     # Every prompt has another length; patterns kept for each of them only grow the process
     # (onnxruntime #11118, #15087, #21916).
     options.enable_mem_pattern = False
+    options.enable_mem_reuse = reuse
     # Some published weights hold only subnormal scales (Liquid4All/onnx-export).
     options.add_session_config_entry('session.set_denormal_as_zero', '1')
     try:

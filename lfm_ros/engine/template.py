@@ -110,26 +110,30 @@ class ChatTemplate:
 
     def _split(self) -> tuple[Frame, list[int]]:
         """Find the frame by rendering two turns with slots in place of what is said."""
+        encode = self._tokenizer.encode_control
         talk = [_message('user', 1), _message('assistant', 2), _message('user', 3)]
-        _, _, after_answer, answer_open = self._parts(talk)
-        *_, answer_close = self._parts(talk[:2], prompt=False)
-        # What the template puts between two turns closes the answer, then opens the question.
-        if not after_answer.startswith(answer_close):
-            raise ValueError('it writes a past answer differently when a question follows')
-        self._user_open = after_answer[len(answer_close):]
-        texts = (self._user_open, answer_open, answer_close)
-        frame = Frame(*(tuple(self._tokenizer.encode_control(t)) for t in texts))
+        after_answer, answer_open = map(encode, self._parts(talk)[2:])
+        # What stands between two turns closes the answer, then opens the question. At the end
+        # of a conversation the answer is closed likewise, but more may follow (Phi-4-mini).
+        at_end = encode(self._parts(talk[:2], prompt=False)[2])
+        close = _common_start(after_answer, at_end)
+        if not close:
+            raise ValueError('it closes a past answer differently when a question follows')
+        self._user_open = after_answer[close:]
+        frame = Frame(tuple(self._user_open), tuple(answer_open), tuple(after_answer[:close]))
         return frame, self._head_ids(self._parts(talk[:1]))
 
     def _head_ids(self, parts: list[str], system_prompt: str = '') -> list[int]:
         """Return the ids of all that comes before the question is opened."""
         *system, before = parts[:-1]
-        if not before.endswith(self._user_open):
-            raise ValueError('it opens the first question differently from later ones')
         ids = []
         for text in system:
             ids += self._tokenizer.encode_control(text) + self._tokenizer.encode(system_prompt)
-        return ids + self._tokenizer.encode_control(before[:len(before) - len(self._user_open)])
+        ids += self._tokenizer.encode_control(before)
+        start = len(ids) - len(self._user_open)
+        if ids[start:] != self._user_open:
+            raise ValueError('it opens the first question differently from later ones')
+        return ids[:start]
 
     def _parts(self, messages: list[dict[str, str]], prompt: bool = True) -> list[str]:
         """Render, and return the text around the slots, one part more than there are slots."""
@@ -151,6 +155,12 @@ class _Generation(Extension):
         """Return the body of the block as it is."""
         next(parser.stream)
         return parser.parse_statements(('name:endgeneration',), drop_needle=True)
+
+
+def _common_start(one: list[int], other: list[int]) -> int:
+    """Return how many ids two lists begin with in common."""
+    pairs = zip(one, other)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _slot(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+import copy
 from dataclasses import dataclass
 import time
 
@@ -86,8 +87,7 @@ class Mission:
 
     def fork(self, mission_id: str) -> Mission:
         """Return a copy under another name."""
-        other = Mission.__new__(Mission)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other.mission_id = mission_id
         other.state = self.state.copy()
         for name in ('ids', 'calls', 'unread', 'turns', '_marks'):
