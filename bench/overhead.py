@@ -117,7 +117,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
-    print(f"{model.name}, {size} tokens of history, {arguments.rounds} rounds of {tokens} tokens")
+    print(f'{model.name}, {size} tokens of history, {arguments.rounds} rounds of {tokens} tokens')
     for kind, speed in result['tokens_per_second'].items():
         ratio = result['ratio'].get(kind)
         print(f'{kind:<10} {speed:8.1f} tokens/s' + (f'  {ratio:.3f} of bare' if ratio else ''))

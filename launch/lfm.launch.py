@@ -20,7 +20,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         DeclareLaunchArgument(
             'model_path', default_value='',
-            description="Folder of an ONNX export, or 'demo'; empty: what the parameter file says"),
+            description="Folder of an ONNX export, or 'demo'; empty: as the parameter file says"),
         DeclareLaunchArgument(
             'params_file', default_value=params_file,
             description='YAML file with parameters of the node; one per model size is in config/'),

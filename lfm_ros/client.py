@@ -154,7 +154,7 @@ class LfmClient:
                 kind, f'{self._server}/missions/{name}')
         client = self._services[name]
         if not client.wait_for_service(10.0):
-            raise TimeoutError(f'{self._server}/missions/{name} is not there: is the node started?')
+            raise TimeoutError(f'{client.srv_name} is not there: is the node started?')
         response = self.wait_for(client.call_async(kind.Request(**fields)))
         if getattr(response, 'error_code', 0):
             raise RuntimeError(f'[{response.error_code}] {response.error_msg}')

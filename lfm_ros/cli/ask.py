@@ -7,9 +7,9 @@ import argparse
 from dataclasses import asdict
 import sys
 
-from lfm_ros.cli import main
 from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
+from lfm_ros.cli.output import print_json
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Scheduler
@@ -47,7 +47,7 @@ def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str) -> Answe
 def report(answer: Answer, arguments: argparse.Namespace) -> int:
     """Print what is left to say about an answer; return the exit status."""
     if arguments.json:
-        main.print_json(asdict(answer))
+        print_json(asdict(answer))
     elif answer.text:
         print()
     if answer.error_code:

@@ -8,8 +8,8 @@ import statistics
 import time
 from typing import Any
 
-from lfm_ros.cli import main
 from lfm_ros.cli.options import open_model
+from lfm_ros.cli.output import print_json
 from lfm_ros.engine.model import Model
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     result['rows'] = [measure(model, c, arguments.prefill, arguments.decode, arguments.rounds)
                       for c in contexts]
     if arguments.json:
-        main.print_json(result)
+        print_json(result)
         return 0
     print(f"{result['model']}/{result['graph']}: loaded in {result['load_seconds']:.2f} s, "
           f"RSS {result['rss_after_load_bytes'] / 1e6:.0f} MB")

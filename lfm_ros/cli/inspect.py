@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 
-from lfm_ros.cli import main
 from lfm_ros.cli.options import open_model
+from lfm_ros.cli.output import print_json
 import onnxruntime
 
 
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     info['onnxruntime'] = onnxruntime.__version__
     info['tokenizer'] = bool(model.folder.file('tokenizer.json'))
     if arguments.json:
-        main.print_json(info)
+        print_json(info)
         return 0
     per_token, fixed = info['state_bytes_token'], info['state_bytes_fixed']
     context = info['context_length']

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import json
 import sys
-from typing import Any
 from typing import NoReturn
 
 from lfm_ros.cli import ask
@@ -15,6 +13,7 @@ from lfm_ros.cli import bench
 from lfm_ros.cli import chat
 from lfm_ros.cli import inspect
 from lfm_ros.cli import score
+from lfm_ros.cli.output import print_json
 from lfm_ros.errors import LfmError
 
 VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'bench': bench}
@@ -65,11 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f'{arguments.prog}: interrupted', file=sys.stderr)
         return _WORK_FAILED
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
 
 
 if __name__ == '__main__':

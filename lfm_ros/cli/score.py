@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-from lfm_ros.cli import main
 from lfm_ros.cli.options import open_model
+from lfm_ros.cli.output import print_json
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         ids = model.tokenizer.encode(arguments.text)
     if not ids:
         raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no token to score: give some')
-    main.print_json({'logprobs': score(model, ids, arguments.chunk), 'ids': ids})
+    print_json({'logprobs': score(model, ids, arguments.chunk), 'ids': ids})
     return 0
 
 

@@ -73,13 +73,19 @@ def recommended(generation: Mapping[str, Any]) -> Sampling:
     :param generation: generation_config.json of the model. Where it names no sampling, as those
         of LFM2 do not, the values of the LFM2 model cards hold.
     """
-    if generation.get('do_sample') is False:
-        return Sampling(temperature=0.0, min_p=0.0,
-                        repetition_penalty=generation.get('repetition_penalty') or 1.0)
     given = {n: generation[n] for n in RANGES if isinstance(generation.get(n), (int, float))}
-    if not given:
-        return Sampling()
-    return Sampling(**{'temperature': 1.0, 'min_p': 0.0, 'repetition_penalty': 1.0, **given})
+    if 'top_k' in given:
+        given['top_k'] = int(given['top_k'])
+    try:
+        if generation.get('do_sample') is False:
+            return Sampling(temperature=0.0, min_p=0.0,
+                            repetition_penalty=given.get('repetition_penalty', 1.0))
+        if not given:
+            return Sampling()
+        return Sampling(**{'temperature': 1.0, 'min_p': 0.0, 'repetition_penalty': 1.0, **given})
+    except LfmError as error:
+        raise LfmError(ErrorCode.MODEL_DAMAGED, 'generation_config.json of the model cannot be '
+                       f'used, correct or delete it: {error.message}') from error
 
 
 class Sampler:
@@ -103,6 +109,9 @@ class Sampler:
 
         :param logits: float32 ``[vocabulary]``; not changed.
         """
+        if not math.isfinite(logits.max()):
+            raise LfmError(ErrorCode.MODEL_RUN_FAILED, 'the model gave logits that are no '
+                           'numbers: use another export of it, fp16 may not be enough here')
         rule = self.sampling
         if self._penalized:
             logits = logits.copy()

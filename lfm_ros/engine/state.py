@@ -112,8 +112,11 @@ class State:
         """
         Take the place of a state that :meth:`arrays` gave.
 
-        :raises ValueError: when names, shapes or types are not those of this model.
+        :raises ValueError: when names, shapes or types are not those of this model, or when it
+            is longer than this one may become.
         """
+        if not 0 <= position <= self.limit:
+            raise ValueError(f'{position} tokens are more than the {self.limit} of this context')
         for tensor in self.signature.states:
             array = arrays.get(tensor.name)
             shape = tuple(position if tensor.grows and axis == 2 else n

@@ -18,6 +18,13 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 
 
+def run_later(node: Node, work: Callable[[], None]) -> None:
+    """Do something in the thread of the node's executor; from any thread."""
+    executor = node.executor
+    if executor and node.context.ok():
+        executor.create_task(work)
+
+
 class DeferredService:
     """
     A service whose answers are sent later.

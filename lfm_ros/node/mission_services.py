@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from typing import TYPE_CHECKING
 
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
@@ -14,6 +13,8 @@ from lfm_ros.missions.request import DEFAULT_MISSION
 from lfm_ros.missions.store import MissionStore
 from lfm_ros.node import convert
 from lfm_ros.node.deferred import DeferredService
+from lfm_ros.node.deferred import run_later
+from lfm_ros.node.host import ModelHost
 from lfm_ros.srv import DeleteMission
 from lfm_ros.srv import ForkMission
 from lfm_ros.srv import GetModelInfo
@@ -21,9 +22,7 @@ from lfm_ros.srv import ListMissions
 from lfm_ros.srv import ResetMission
 from lfm_ros.srv import RewindMission
 from lfm_ros.srv import Tokenize
-
-if TYPE_CHECKING:
-    from lfm_ros.node.lfm_node import LfmNode
+from rclpy.node import Node
 
 LONGEST_TEXT = 1 << 16  # characters; more would keep the executor from other calls
 
@@ -31,8 +30,9 @@ LONGEST_TEXT = 1 << 16  # characters; more would keep the executor from other ca
 class MissionServices:
     """Serves ~/missions/..., ~/model_info and ~/tokenize."""
 
-    def __init__(self, node: LfmNode) -> None:
+    def __init__(self, node: Node, host: ModelHost) -> None:
         self._node = node
+        self._host = host
         node.create_service(ListMissions, '~/missions/list', self._on_list)
         node.create_service(GetModelInfo, '~/model_info', self._on_model_info)
         node.create_service(Tokenize, '~/tokenize', self._on_tokenize)
@@ -45,10 +45,10 @@ class MissionServices:
         """Offer an operation on one mission; it waits for the end of the mission's turn."""
         def handle(request: Any, send: Callable[[Any], None]) -> None:
             def done(error: BaseException | None) -> None:
-                self._node.run_later(lambda: send(_with_error(kind.Response(), error)))
+                run_later(self._node, lambda: send(_with_error(kind.Response(), error)))
 
             try:
-                scheduler = self._node.active_scheduler()
+                scheduler = self._host.active_scheduler()
             except LfmError as error:
                 done(error)
                 return
@@ -59,24 +59,24 @@ class MissionServices:
 
     def _on_list(self, _: ListMissions.Request,
                  response: ListMissions.Response) -> ListMissions.Response:
-        store = self._node.store
+        store = self._host.store
         response.missions = [convert.to_mission_status(m) for m in store.list()] if store else []
         return response
 
     def _on_model_info(self, _: GetModelInfo.Request,
                        response: GetModelInfo.Response) -> GetModelInfo.Response:
-        if self._node.model is None:
-            return _with_error(response, self._node.inactive_error())
-        for name, value in self._node.model_description.items():
+        if self._host.model is None:
+            return _with_error(response, self._host.refusal())
+        for name, value in self._host.description.items():
             if name in response.get_fields_and_field_types():
                 setattr(response, name, value)
         return response
 
     def _on_tokenize(self, request: Tokenize.Request,
                      response: Tokenize.Response) -> Tokenize.Response:
-        model = self._node.model
+        model = self._host.model
         if model is None:
-            return _with_error(response, self._node.inactive_error())
+            return _with_error(response, self._host.refusal())
         try:
             check_text(request.text, 'text')
             if len(request.text) > LONGEST_TEXT:

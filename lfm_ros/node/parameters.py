@@ -135,21 +135,15 @@ def model_options(node: Node) -> ModelOptions:
         prefill_chunk=_value(node, 'model.prefill_chunk'))
 
 
-def defaults(node: Node, recommended: Sampling, changes: Sequence[Parameter] = ()) -> Defaults:
+def defaults(node: Node, recommended: Sampling) -> Defaults:
     """
     Return what a query gets where it does not say.
 
     :param recommended: the sampling that the model asks for.
-    :param changes: parameters that are being set now.
     """
-    values = {p.name: p.value for p in changes}
-
-    def value(name: str) -> Any:
-        return values.get(name, _value(node, name))
-
-    fields = {name: value(f'sampling.{name}') for name in (*RANGES, 'seed')}
-    return Defaults(recommended.changed(fields), value('sampling.max_tokens'),
-                    value('queue.timeout'))
+    fields = {name: _value(node, f'sampling.{name}') for name in (*RANGES, 'seed')}
+    return Defaults(recommended.changed(fields), _value(node, 'sampling.max_tokens'),
+                    _value(node, 'queue.timeout'))
 
 
 def _value(node: Node, name: str) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from typing import TYPE_CHECKING
 
 from lfm_ros import msg
 from lfm_ros.action import Generate
+from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Answer
@@ -18,29 +18,37 @@ from lfm_ros.missions.request import DEFAULT_MISSION
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
-from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.node import convert
 from lfm_ros.node.deferred import DeferredActionServer
 from lfm_ros.node.deferred import DeferredService
+from lfm_ros.node.deferred import run_later
+from lfm_ros.node.host import ModelHost
+from lfm_ros.node.journal import Journal
 from lfm_ros.srv import Ask
 from rclpy.action import CancelResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
-
-if TYPE_CHECKING:
-    from lfm_ros.node.lfm_node import LfmNode
 
 _DEPTH = 10
 _TOKEN_DEPTH = 1000  # a whole answer, for a subscriber that looks away for a while
 
 
 class Questions:
-    """Takes questions in every form and sends the answers the way they came."""
+    """
+    Takes questions in every form and sends the answers the way they came.
 
-    def __init__(self, node: LfmNode) -> None:
+    :param changed: called after every answer.
+    """
+
+    def __init__(self, node: Node, host: ModelHost, journal: Journal,
+                 changed: Callable[[], Any]) -> None:
         self._node = node
+        self._host = host
+        self._journal = journal
+        self._changed = changed
         self._goals: dict[bytes, Request] = {}
         options = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
         self._responses = node.create_publisher(msg.Response, '~/response', _DEPTH, **options)
@@ -64,11 +72,11 @@ class Questions:
                 on_piece: Callable[[Piece], None] | None = None) -> Request:
         """Hand a question to the scheduler; the answer comes in the thread of the executor."""
         def complete(answer: Answer) -> None:
-            self._node.run_later(lambda: on_answer(answer))
+            run_later(self._node, lambda: on_answer(answer))
 
         try:
             query = convert.to_query(message)
-            scheduler = self._node.active_scheduler()
+            scheduler = self._host.active_scheduler()
         except LfmError as error:
             query = Query(message.prompt, message.mission_id or DEFAULT_MISSION,
                           message.request_id)
@@ -78,7 +86,8 @@ class Questions:
         return scheduler.submit(query, on_piece, complete)
 
     def _response(self, answer: Answer) -> msg.Response:
-        self._node.note(answer)
+        self._journal.note(answer)
+        self._changed()
         return convert.to_response(answer, self._node.get_clock().now().to_msg())
 
     # topics
@@ -108,15 +117,15 @@ class Questions:
             check_text(message.text, 'observation')
             if not message.text.strip():
                 raise LfmError(ErrorCode.EMPTY_PROMPT, 'it is empty: send some text')
-            future = self._node.active_scheduler().observe(mission_id, message.text)
+            future = self._host.active_scheduler().observe(mission_id, message.text)
         except LfmError as error:
-            self._node.note_observation_lost(mission_id, error)
+            self._journal.note_lost(mission_id, error)
         else:
             future.add_done_callback(lambda f: self._observed(mission_id, f.exception()))
 
     def _observed(self, mission_id: str, error: BaseException | None) -> None:
         if error:
-            self._node.note_observation_lost(mission_id, error)
+            self._journal.note_lost(mission_id, error)
 
     # service
 

@@ -3,29 +3,37 @@
 """What the node tells about itself: ~/status and /diagnostics."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 from lfm_ros import msg
 from lfm_ros.node import convert
+from lfm_ros.node.host import ModelHost
+from lfm_ros.node.journal import Journal
 from lfm_ros.process import rss_bytes
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-
-if TYPE_CHECKING:
-    from lfm_ros.node.lfm_node import LfmNode
 
 PERIOD = 1.0  # seconds
 
 
 class Reports:
-    """Publishes ~/status and /diagnostics once a second, ~/status also when asked to."""
+    """
+    Publishes ~/status and /diagnostics once a second, ~/status also when asked to.
 
-    def __init__(self, node: LfmNode) -> None:
+    :param lifecycle_state: returns the name of the node's state.
+    """
+
+    def __init__(self, node: Node, host: ModelHost, journal: Journal,
+                 lifecycle_state: Callable[[], str]) -> None:
         self._node = node
+        self._host = host
+        self._journal = journal
+        self._lifecycle_state = lifecycle_state
         options = QoSOverridingOptions.with_default_policies()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = node.create_publisher(msg.Status, '~/status', latched,
@@ -42,11 +50,11 @@ class Reports:
 
     def publish_status(self) -> msg.Status:
         """Publish and return the present status."""
-        node, scheduler, store = self._node, self._node.scheduler, self._node.store
-        status = msg.Status(state=node.state_label, rss_bytes=rss_bytes())
-        status.header.stamp = node.get_clock().now().to_msg()
-        if node.model:
-            status.model = node.model.name
+        model, scheduler, store = self._host.model, self._host.scheduler, self._host.store
+        status = msg.Status(state=self._lifecycle_state(), rss_bytes=rss_bytes())
+        status.header.stamp = self._node.get_clock().now().to_msg()
+        if model:
+            status.model = model.name
         if store:
             status.missions = [convert.to_mission_status(m) for m in store.list()]
             status.state_bytes = store.nbytes
@@ -58,18 +66,18 @@ class Reports:
             status.answered = scheduler.answered
             status.failed = scheduler.failed
             status.tokens_per_second = scheduler.tokens_per_second
-        self._status.publish(status)
+        if self._node.context.ok():
+            self._status.publish(status)
         return status
 
     def _diagnose(self, status: msg.Status) -> DiagnosticStatus:
-        node = self._node
         level, text = DiagnosticStatus.OK, status.state
-        if node.configure_error:
-            level, text = DiagnosticStatus.ERROR, node.configure_error.message
+        if self._host.error:
+            level, text = DiagnosticStatus.ERROR, self._host.error.message
         elif status.queue_size and status.queue_length >= status.queue_size:
             level, text = DiagnosticStatus.WARN, 'the queue is full'
-        elif node.recent_error:
-            level, text = DiagnosticStatus.WARN, node.recent_error
+        elif self._journal.recent_error:
+            level, text = DiagnosticStatus.WARN, self._journal.recent_error
         elif status.running_request_id:
             text = f'{status.state}, answering'
         values = {
@@ -78,10 +86,11 @@ class Reports:
             'answered': status.answered, 'failed': status.failed,
             'tokens per second': f'{status.tokens_per_second:.1f}',
             'missions': len(status.missions), 'state bytes': status.state_bytes,
-            'RSS bytes': status.rss_bytes, 'observations lost': node.observations_lost,
-            'last error': node.last_error,
+            'RSS bytes': status.rss_bytes, 'observations lost': self._journal.observations_lost,
+            'last error': self._journal.last_error,
         }
+        name = self._node.get_fully_qualified_name().lstrip('/')
         return DiagnosticStatus(
-            level=level, name=f'{node.get_fully_qualified_name().lstrip("/")}: language model',
+            level=level, name=f'{name}: language model',
             hardware_id=status.model, message=text,
             values=[KeyValue(key=k, value=str(v)) for k, v in values.items()])

@@ -1,0 +1,97 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a node holds, its missions, and the scheduler while the node is active."""
+from __future__ import annotations
+
+import ctypes
+import gc
+from pathlib import Path
+from typing import Any
+
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.scheduler import Defaults
+from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.store import MissionStore
+
+
+class ModelHost:
+    """
+    Follows the lifecycle: open at configure, start at activate, stop, close.
+
+    :ivar error: why the model could not be opened or warmed up the last time.
+    """
+
+    def __init__(self) -> None:
+        self.model: Model | None = None
+        self.description: dict[str, Any] = {}
+        self.store: MissionStore | None = None
+        self.scheduler: Scheduler | None = None
+        self.error: LfmError | None = None
+
+    def open(self, path: str | Path, options: ModelOptions, system_prompt: str,
+             most_missions: int) -> Model:
+        """
+        Open a model and read the system prompt.
+
+        :raises LfmError: which is also kept as the reason for later refusals.
+        """
+        self.error = None
+        try:
+            model = Model(path, options)
+            self.store = MissionStore(model, system_prompt, most_missions)
+            self.description = model.describe()
+        except LfmError as error:
+            self.error = error
+            raise
+        self.model = model
+        return model
+
+    def start(self, queue_size: int, policy: str, defaults: Defaults) -> None:
+        """
+        Warm up and take requests.
+
+        :raises LfmError: likewise.
+        """
+        assert self.model and self.store
+        try:
+            self.model.warm_up()
+        except LfmError as error:
+            self.error = error
+            raise
+        self.scheduler = Scheduler(self.store, queue_size, policy, defaults)
+
+    def stop(self) -> None:
+        """Undo what runs and answer all that waits; the missions stay."""
+        scheduler, self.scheduler = self.scheduler, None
+        if scheduler:
+            scheduler.stop()
+
+    def close(self) -> None:
+        """Give the memory of the model and its missions back."""
+        self.stop()
+        self.model = self.store = None
+        self.description = {}
+        gc.collect()
+        # The C library keeps freed pages for itself; a robot wants them back.
+        ctypes.CDLL(None).malloc_trim(0)
+
+    def active_scheduler(self) -> Scheduler:
+        """
+        Return the scheduler of an active node.
+
+        :raises LfmError: NOT_ACTIVE with the reason.
+        """
+        if self.scheduler is None:
+            raise self.refusal()
+        return self.scheduler
+
+    def refusal(self) -> LfmError:
+        """Return why nothing can be asked now."""
+        if self.error:
+            return LfmError(ErrorCode.NOT_ACTIVE, 'the node could not open its model: '
+                            + self.error.message)
+        missing = 'activate' if self.model else 'configure and activate'
+        return LfmError(ErrorCode.NOT_ACTIVE, f'the node is not active: {missing} it first')

@@ -1,0 +1,57 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What went wrong lately, for the log and for operators."""
+from __future__ import annotations
+
+import time
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.missions.request import Answer
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+# Codes from here on are failures on our side or of our load; below, the caller must mend it.
+_OURS = ErrorCode.QUEUE_FULL
+_EXPECTED = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE)
+_RECENT_SECONDS = 10.0
+
+
+class Journal:
+    """
+    Logs answers that failed and observations that were lost, never what was said.
+
+    :param logger: of the node.
+    """
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self.last_error = ''
+        self.observations_lost = 0
+        self._logger = logger
+        self._worried_at = -_RECENT_SECONDS
+
+    @property
+    def recent_error(self) -> str:
+        """The last error that an operator should see, if it is not long ago."""
+        recent = time.monotonic() - self._worried_at < _RECENT_SECONDS
+        return self.last_error if recent else ''
+
+    def note(self, answer: Answer) -> None:
+        """Take an answer into account."""
+        if not answer.error_code:
+            return
+        text = (f'{answer.finish_reason} [{int(answer.error_code)}] in mission '
+                f"'{answer.mission_id}': {answer.error_msg}")
+        if answer.error_code >= _OURS and answer.error_code not in _EXPECTED:
+            self._worry(answer.error_msg)
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
+
+    def note_lost(self, mission_id: str, error: BaseException) -> None:
+        """Take an observation into account that no mission will remember."""
+        self.observations_lost += 1
+        text = f"an observation for mission '{mission_id}' was lost: {error}"
+        self._worry(text)
+        self._logger.warning(text, throttle_duration_sec=1.0)
+
+    def _worry(self, text: str) -> None:
+        self.last_error, self._worried_at = text, time.monotonic()
