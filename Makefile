@@ -5,14 +5,14 @@
 
 # kilted or jazzy
 DISTRO = kilted
-# the Python to set up with; empty: python3, or else the newest of 3.13 to 3.10
+# the Python to set up with; empty: the one of the last time, python3, or the newest of 3.10 to 3.13
 PYTHON ?=
 # what to give to pytest, as in: make test ARGS='-k cancel'
 ARGS ?=
 
 # Paths are relative to this folder: make cannot handle spaces in absolute ones.
 ROS_VENV = python="$$(tools/find_python.sh "$(PYTHON)")" && \
-	"$$python" tools/ros_venv.py --distro "$(DISTRO)"
+	"$$python" tools/ros_venv.py --distro "$(DISTRO)" $(if $(PYTHON),,--keep-python)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test clean

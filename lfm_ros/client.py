@@ -14,6 +14,7 @@ use the futures of :meth:`LfmClient.ask_async` instead.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 import threading
 from typing import Any
 
@@ -33,9 +34,10 @@ _NO_LIMIT = 24 * 3600.0
 class Generation:
     """An answer that is being written; made by :meth:`LfmClient.generate`."""
 
-    def __init__(self, client: LfmClient, goal: ClientGoalHandle) -> None:
+    def __init__(self, client: LfmClient, goal: ClientGoalHandle, last_piece: Future) -> None:
         self._client = client
         self._goal = goal
+        self._last_piece = last_piece
         self._result = goal.get_result_async()
 
     def cancel(self) -> None:
@@ -44,7 +46,12 @@ class Generation:
 
     def result(self, timeout: float = _NO_LIMIT) -> msg.Response:
         """Wait for the whole answer, or for what a cancelled one had come to."""
-        return self._client.wait_for(self._result, timeout).result.response
+        response = self._client.wait_for(self._result, timeout).result.response
+        if response.usage.generated_tokens:
+            # The result may overtake the last pieces; they come on another topic.
+            with suppress(TimeoutError):
+                self._client.wait_for(self._last_piece, _MARGIN)
+        return response
 
 
 class LfmClient:
@@ -82,7 +89,10 @@ class LfmClient:
         :param fields: further fields of ``msg/Query``.
         """
         future = self.ask_async(prompt, mission_id, timeout, **fields)
-        return self.wait_for(future, timeout + _MARGIN if timeout else _NO_LIMIT).response
+        try:
+            return self.wait_for(future, timeout + _MARGIN if timeout else _NO_LIMIT).response
+        finally:
+            self._ask.remove_pending_request(future)
 
     def ask_async(self, prompt: str, mission_id: str = '', timeout: float = 0.0,
                   **fields: Any) -> Future:
@@ -100,12 +110,17 @@ class LfmClient:
         """
         query = msg.Query(prompt=prompt, mission_id=mission_id, **fields)
 
+        last_piece: Future = Future()
+
         def feedback(message: Any) -> None:
+            token = message.feedback.token
             if on_token:
-                on_token(message.feedback.token)
+                on_token(token)
+            if token.done:
+                last_piece.set_result(token)
 
         future = self._generate.send_goal_async(Generate.Goal(query=query), feedback)
-        return Generation(self, self.wait_for(future))
+        return Generation(self, self.wait_for(future), last_piece)
 
     def observe(self, text: str, mission_id: str = '') -> None:
         """Tell a mission something that needs no answer."""
@@ -138,7 +153,9 @@ class LfmClient:
 
         :raises TimeoutError: when it takes longer than that many seconds.
         """
-        if self._node.executor is None:
+        executor = self._node.executor
+        # rclpy leaves the executor of its last spin set, though the node is no longer in it.
+        if executor is None or self._node not in executor.get_nodes():
             rclpy.spin_until_future_complete(self._node, future, timeout_sec=timeout)
         else:
             done = threading.Event()

@@ -18,6 +18,7 @@ from pathlib import Path
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -89,7 +90,7 @@ class Environment:
         """Return a digest of all that the environment without lfm_ros is made from."""
         digest = hashlib.sha256()
         # Scripts in an environment hold its path: one that was moved has to be made again.
-        for text in (LAYOUT, self.path, sys.version, sys.base_prefix):
+        for text in (LAYOUT, self.path, sys.version_info[:2], sys.base_prefix):
             digest.update(f'{text}\0'.encode())
         for file in (self.requirements, ROOT / 'requirements' / 'python.txt'):
             digest.update(file.read_bytes())
@@ -120,11 +121,12 @@ def check_machine() -> None:
             f'the Python at {sys.executable} cannot make virtual environments: install its venv '
             f'module (Debian, Ubuntu: apt install python{version}-venv)') from None
     for variable, names in (('CC', ('cc', 'gcc', 'clang')), ('CXX', ('c++', 'g++', 'clang++'))):
-        named = os.environ.get(variable, '').split()[:1]
-        if not any(shutil.which(name) for name in named or names):
+        names = os.environ.get(variable, '').split()[:1] or names
+        if not any(shutil.which(name) for name in names):
             raise SetupError(
-                'no C++ compiler was found, and the ROS 2 messages have to be compiled: install '
-                'one (Debian, Ubuntu: apt install build-essential)')
+                f'no C++ compiler was found (looked for {", ".join(names)}), and the ROS 2 '
+                'messages have to be compiled: install one (Debian, Ubuntu: apt install '
+                'build-essential)')
     if python_include() is None:
         raise SetupError(
             f'Python.h of the Python at {sys.executable} was not found, and the ROS 2 messages '
@@ -153,18 +155,24 @@ def run_logged(command: List[str], log: Path, env: Dict[str, str], advice: str) 
     """Run a command with its output in a file, and show every 10 s that and where it works."""
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    shown = ''
     with open(log, 'wb') as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT)
-        while True:
-            try:
-                code = process.wait(timeout=10)
-                break
-            except subprocess.TimeoutExpired:
-                seconds = time.monotonic() - start
-                say(f'  {seconds:3.0f} s: {last_line(log)}')
-    if code != 0:
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10)
+                    break
+                line = last_line(log)
+                say(f'  {time.monotonic() - start:3.0f} s: {line if line != shown else "..."}')
+                shown = line
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode != 0:
         for line in failing_lines(log):
             say(f'  | {line}')
         raise SetupError(f'{advice} (all of its output: {log.relative_to(ROOT)})')
@@ -203,7 +211,7 @@ def make_environment(environment: Environment) -> None:
             [sys.executable, '-m', 'venv', str(path)], environment.build_dir / 'venv.log',
             environment.variables(), f'the virtual environment {path.name} could not be made')
     requirements = environment.requirements.relative_to(ROOT)
-    with stage(f'[{distro}] installing {requirements} with pip (about 0.5 GB)'):
+    with stage(f'[{distro}] installing {requirements} with pip (0.6 GB on disk)'):
         run_logged(
             [str(environment.python), '-m', 'pip', 'install', '--no-input',
              '--disable-pip-version-check', '-r', str(requirements)],
@@ -258,19 +266,25 @@ def install_package(environment: Environment) -> None:
 def setup(environment: Environment) -> None:
     """Bring the environment up to date; do nothing where it is."""
     with lock(environment):
-        made_from = environment.requirements_digest()
-        built_from = environment.package_digest()
-        done = {'requirements': made_from, 'package': built_from}
         notes = environment.read_notes() or {}
-        if notes == done:
+        made = {'python': sys.executable, 'requirements': environment.requirements_digest()}
+        built = dict(made, package=environment.package_digest())
+        if notes == built:
             return
         check_machine()
-        if notes.get('requirements') != made_from:
+        if notes.get('requirements') != made['requirements']:
             make_environment(environment)
-            environment.write_notes({'requirements': made_from})
+            environment.write_notes(made)
         install_package(environment)
-        environment.write_notes(done)
+        environment.write_notes(built)
         say(f'[{environment.distro}] {environment.path.name} is ready')
+
+
+def keep_python(environment: Environment) -> None:
+    """Go on with the Python that the environment was made with, where there is one."""
+    python = (environment.read_notes() or {}).get('python', sys.executable)
+    if python != sys.executable and os.access(python, os.X_OK):
+        os.execv(python, [python] + sys.argv)
 
 
 @contextlib.contextmanager
@@ -301,16 +315,22 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--distro', default=DISTROS[0], help='kilted or jazzy')
+    parser.add_argument(
+        '--keep-python', action='store_true',
+        help='use the Python of the environment that exists, and this one only where none does')
     verbs = parser.add_subparsers(dest='verb', required=True)
     verbs.add_parser('setup', help='make the environment, or bring it up to date')
     run_parser = verbs.add_parser('run', help='run a command in the environment')
     run_parser.add_argument('command', nargs=argparse.REMAINDER)
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments.distro not in DISTROS:
             raise SetupError(
                 f'DISTRO={arguments.distro} is not known: it can be {" or ".join(DISTROS)}')
         environment = Environment(arguments.distro)
+        if arguments.keep_python:
+            keep_python(environment)
         if arguments.verb == 'setup':
             setup(environment)
         else:

@@ -11,6 +11,7 @@ from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
 from lfm_ros.cli.output import print_json
 from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Scheduler
 
@@ -35,13 +36,25 @@ def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str) -> Answe
     """Ask one question; a keyboard interrupt cancels it and undoes the turn."""
     query = Query(text, arguments.mission, max_tokens=arguments.max_tokens,
                   timeout=arguments.timeout, stop=tuple(arguments.stop))
-    request = scheduler.submit(
-        query, None if arguments.json else lambda p: print(p.text, end='', flush=True))
+    failures: list[OSError] = []
+
+    def show(piece: Piece) -> None:
+        try:
+            print(piece.text, end='', flush=True)
+        except OSError as error:
+            failures.append(error)
+            if scheduler.running:
+                scheduler.running.cancel()
+
+    request = scheduler.submit(query, None if arguments.json else show)
     try:
-        return request.wait()
+        answer = request.wait()
     except KeyboardInterrupt:
         request.cancel()
-        return request.wait()
+        answer = request.wait()
+    if failures:
+        raise failures[0]
+    return answer
 
 
 def report(answer: Answer, arguments: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -41,8 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
     result: dict[str, Any] = {
         'model': model.name, 'graph': model.folder.graph.name,
         'load_seconds': time.perf_counter() - started, 'rss_after_load_bytes': rss_bytes()}
-    contexts = [c for c in contexts
-                if c + arguments.prefill + arguments.decode <= model.context_length]
+    most = model.context_length - arguments.prefill - arguments.decode
+    too_long = [c for c in contexts if c > most]
+    contexts = [c for c in contexts if c <= most]
+    if not contexts:
+        raise LfmError(ErrorCode.INVALID_VALUE, 'nothing fits the context of '
+                       f'{model.context_length} tokens: lower --contexts, --prefill or --decode')
+    if too_long:
+        print(f'{arguments.prog}: left out {", ".join(map(str, too_long))}: with --prefill and '
+              f'--decode the context holds {most} tokens of history', file=sys.stderr)
     model.warm_up()
     result['rows'] = [measure(model, c, arguments.prefill, arguments.decode, arguments.rounds)
                       for c in contexts]
@@ -86,6 +94,6 @@ def measure(model: Model, history: int, prefill: int, decode: int, rounds: int
 
 def _read(model: Model, state: Any, ids: np.ndarray) -> int:
     token = 0
-    for chunk in model.chunks(ids):
+    for chunk in model.chunks(ids.tolist()):
         token = int(model.runner.run(state, chunk)[-1].argmax())
     return token

@@ -8,6 +8,7 @@ Talk with a model; it remembers the conversation.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 
 from lfm_ros.cli import ask
@@ -26,9 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Read lines and answer them until the input ends."""
     scheduler = open_scheduler(arguments)
     person = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors='surrogateescape')  # refused as a prompt, not a traceback
     if person:
         import readline  # noqa: F401  (gives input() its line editing)
-        print(f"{scheduler.store.model.name}: {__doc__.strip().splitlines()[-1]}",
+        print(f'{scheduler.store.model.name}: {(__doc__ or "").strip().splitlines()[-1]}',
               file=sys.stderr)
     status = 0
     try:

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     windows = f"{info['conv_layers']} convolutions of {info['conv_columns']} columns, " \
         if info['conv_layers'] else ''
     rows = {
-        'model': f"{info['name']} ({info['model_type'] or 'no config.json'})",
+        'model': f"{info['name']} ({info['model_type'] or 'of unknown type'})",
         'graph': info['graph'],
         'dialect': info['dialect'] + (', position_ids' if info['position_ids'] else '')
         + (', head gives the last token only' if info['head_pruned'] else ''),

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import io
+import os
 import sys
 from typing import NoReturn
 
@@ -50,6 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='replace')  # a terminal without UTF-8, a name that is none
     arguments = make_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -58,12 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_json({'error_code': int(error.code), 'error_msg': error.message})
         print(f'{arguments.prog}: {error.message}', file=sys.stderr)
         return _BAD_USE if error.code < 200 or 300 <= error.code < 400 else _WORK_FAILED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough
+    except BrokenPipeError:  # the reader has seen enough
+        _drop_output()
+        return _WORK_FAILED
+    except OSError as error:
+        print(f'{arguments.prog}: the output cannot be written ({error.strerror}): send it to '
+              'another place', file=sys.stderr)
+        _drop_output()
         return _WORK_FAILED
     except KeyboardInterrupt:
         print(f'{arguments.prog}: interrupted', file=sys.stderr)
         return _WORK_FAILED
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, or Python would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':

@@ -16,6 +16,8 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.store import MissionStore
 
+MOST_THREADS = 256
+
 
 def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `ask` and `chat` share."""
@@ -36,9 +38,9 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = True) -> Model:
     """Open the model that the arguments name."""
-    if arguments.threads < 0:
-        raise LfmError(ErrorCode.INVALID_VALUE,
-                       f'--threads is {arguments.threads}: set it to 0 or more')
+    if not 0 <= arguments.threads <= MOST_THREADS:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'--threads is {arguments.threads}: set it '
+                       f'between 0 (one per core) and {MOST_THREADS}')
     if context < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--context is {context}: set it to 16 or more, '
                        'or to 0')

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from dataclasses import field
 import hashlib
 import json
+import mmap
+import os
 from pathlib import Path
+import re
 from typing import Any
 
 from lfm_ros.errors import ErrorCode
@@ -23,6 +26,16 @@ VARIANT_SUFFIXES = {
     'q4f16': '_q4f16', 'fp16': '_fp16', 'bnb4': '_bnb4', 'q2': '_q2', 'q1': '_q1',
 }
 GRAPH_STEMS = ('model', 'decoder_model_merged', 'decoder')
+
+# An entry of TensorProto.external_data (onnx.proto): its key, then the length of the file name.
+_LOCATION = re.compile(rb'\x0a\x08location\x12[\x01-\x7f]', re.DOTALL)
+
+# The settings that are read here and what they must be.
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(('text_config', 'model', 'decoder'), dict), 'filename': str,
+    **dict.fromkeys(('vocab_size', 'hidden_size', 'head_dim', 'head_size', 'num_attention_heads',
+                     'num_key_value_heads', 'conv_L_cache', 'context_length',
+                     'max_position_embeddings'), int)}
 
 _SAMPLE_ABOVE = 16 << 20
 _SAMPLE_BLOCKS = 64
@@ -68,12 +81,20 @@ class ModelFolder:
 
     def files(self) -> list[Path]:
         """Return the files that the model is made of: graph, its external data, tokenizer."""
-        stem = self.graph.name
-        data = sorted(p for p in self.graph.parent.iterdir()
-                      if p.is_file() and p != self.graph and p.name.startswith(stem))
         names = ('config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
                  'chat_template.jinja')
-        return [self.graph, *data, *(p for p in map(self.file, names) if p)]
+        return [self.graph, *self.weights(), *(p for p in map(self.file, names) if p)]
+
+    def weights(self) -> list[Path]:
+        """Return the files of external data that the graph names, as far as they are there."""
+        if not self.graph.stat().st_size:
+            return []
+        with self.graph.open('rb') as stream, \
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            names = {content[m.end():m.end() + content[m.end() - 1]]
+                     for m in _LOCATION.finditer(content)}
+        paths = (self.graph.parent / os.fsdecode(name) for name in sorted(names))
+        return [path for path in paths if path.is_file()]
 
     def fingerprint(self) -> str:
         """
@@ -106,7 +127,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LfmError(ErrorCode.MODEL_DAMAGED,
                        f'{path} does not hold a JSON object: copy the model folder again')
-    return value
+    return _checked(path, value)
+
+
+def _checked(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Refuse settings of another type than is known; null is the same as nothing."""
+    settings = {name: value for name, value in settings.items() if value is not None}
+    for name, value in settings.items():
+        known = _TYPES.get(name)
+        if known and not isinstance(value, known) or known is int and value < 0:
+            raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} cannot be used, its {name} is '
+                           f'{str(value)[:80]!r}: copy the model folder again')
+        if known is dict:
+            settings[name] = _checked(path, value)
+    return settings
 
 
 def find_model(path: str | Path, variant: str = '') -> ModelFolder:
@@ -122,8 +156,13 @@ def find_model(path: str | Path, variant: str = '') -> ModelFolder:
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, 'no model is given: set model.path to the '
                        "folder of an ONNX export, or to 'demo' for the model in this package")
     # A folder called demo beside the caller would be a surprise: the word means ours.
-    location = DEMO_FOLDER if str(path) == DEMO else Path(path).expanduser()
-    if not location.exists():
+    location = DEMO_FOLDER if str(path) == DEMO else Path(path)
+    try:
+        location = location.expanduser()
+        found = location.exists()
+    except (OSError, RuntimeError, ValueError):  # no such user, a name that is too long, ...
+        found = False
+    if not found:
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'there is no model at {location}: set the '
                        "path to the folder of an ONNX export, or to 'demo'")
     root = location.parent if location.is_file() else location

@@ -12,7 +12,7 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
 
-DTYPES = {
+DTYPES: dict[str, np.dtype] = {
     'tensor(float)': np.dtype(np.float32), 'tensor(float16)': np.dtype(np.float16),
     'tensor(int8)': np.dtype(np.int8), 'tensor(uint8)': np.dtype(np.uint8),
     'tensor(int64)': np.dtype(np.int64), 'tensor(int32)': np.dtype(np.int32),
@@ -146,6 +146,10 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
 
 def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[StateTensor, str]:
     name, dtype = item.name, _dtype(item)
+    rank = 4 if _KEY_VALUE.fullmatch(name) else 3
+    if name.startswith('past') and len(item.shape) != rank:
+        raise LfmError(ErrorCode.MODEL_FOREIGN, f'{name} has the shape {item.shape} in the graph '
+                       f'instead of {rank} dimensions: export it again')
     if match := _KEY_VALUE.fullmatch(name):
         heads, width = item.shape[1], item.shape[3]
         if not isinstance(heads, int):
@@ -168,7 +172,7 @@ def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[Sta
                             shape, dtype)
     else:
         raise LfmError(ErrorCode.MODEL_FOREIGN, f'this graph needs the input {name}, which no '
-                       'known export of LFM2 or of a plain transformer has')
+                       'known export of LFM2 or of a plain transformer has: export it again')
     if not all(n > 0 for i, n in enumerate(shape) if not (state.grows and i == 2)):
         raise LfmError(ErrorCode.MODEL_FOREIGN, f'the size of {name} is open in the graph '
                        f'({item.shape}) and config.json does not give it: add config.json')

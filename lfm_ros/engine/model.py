@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ class Model:
             self.session, self.signature, self.runner = self._open(reuse=False)
         self.context_length = self.runner.limit
         self.vocabulary = self.runner.vocabulary
+        if not math.isfinite(self.runner.run(self.new_state(), [0]).max()):
+            raise LfmError(ErrorCode.MODEL_DAMAGED, f'{self.folder.graph} gives logits that are '
+                           'no numbers, its weights are damaged: copy all its files again')
         self._check_vocabulary(self.folder.text_config.get('vocab_size'), 'config.json')
         if speaks or self.folder.file('tokenizer.json'):
             self._tokenizer = Tokenizer.open(self.folder)
@@ -119,7 +123,8 @@ class Model:
         return {
             'name': self.name, 'path': str(self.folder.root),
             'graph': str(self.folder.graph.relative_to(self.folder.root)),
-            'model_type': str(self.folder.text_config.get('model_type', '')),
+            'model_type': str(self.folder.text_config.get('model_type')
+                              or self.folder.genai.get('model', {}).get('type', '')),
             'dialect': sig.dialect, 'providers': self.session.get_providers(),
             'context_length': self.context_length, 'vocabulary': self.vocabulary,
             'conv_layers': len(sig.conv), 'attention_layers': len(sig.key_value) // 2,
@@ -147,9 +152,9 @@ class Model:
         most = (self.folder.genai.get('model', {}).get('context_length')
                 or self.folder.text_config.get('max_position_embeddings') or DEFAULT_CONTEXT)
         wanted = self.options.context_length or most
-        if wanted < 16:
+        if min(wanted, most) < 16:
             raise LfmError(ErrorCode.INVALID_VALUE,
-                           f'a context of {wanted} tokens holds no conversation: set '
+                           f'a context of {min(wanted, most)} tokens holds no conversation: set '
                            f'model.context_length to 16 or more, or to 0 for {most}')
         return min(wanted, most)
 
@@ -165,7 +170,8 @@ class Model:
         for settings in (self.folder.genai.get('model', {}), self.folder.generation,
                          self.folder.config, self.folder.text_config):
             value = settings.get('eos_token_id')
-            found.update(value if isinstance(value, list) else [] if value is None else [value])
+            values = value if isinstance(value, list) else [value]
+            found.update(i for i in values if isinstance(i, int))
         if self._tokenizer:
             ids = map(self._tokenizer.id_of, END_TOKENS)
             found.update(i for i in ids if i in self._tokenizer.control_ids)

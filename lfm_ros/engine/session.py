@@ -52,8 +52,8 @@ def _check_readable(path: Path) -> None:
         with path.open('rb') as stream:
             head = stream.read(len(_POINTER))
     except OSError as error:
-        raise LfmError(ErrorCode.MODEL_NOT_FOUND,
-                       f'{path} cannot be read ({error.strerror}): check its permissions') from error
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{path} cannot be read '
+                       f'({error.strerror}): check its permissions') from error
     if head == _POINTER:
         raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is a Git LFS pointer, not the model: '
                        "run 'git lfs pull' in its repository")
@@ -90,4 +90,5 @@ def _explain(graph: Path, text: str) -> LfmError:
     if re.search(r'bad_alloc|allocate|memory', text, re.IGNORECASE):
         return LfmError(ErrorCode.OUT_OF_MEMORY, f'there is not enough memory for {graph}: use a '
                         f'smaller variant ({short})')
-    return LfmError(ErrorCode.MODEL_DAMAGED, f'ONNX Runtime cannot open {graph}: {short}')
+    return LfmError(ErrorCode.MODEL_DAMAGED, f'ONNX Runtime cannot open {graph} ({short}): '
+                    'copy it again or export it anew')

@@ -9,8 +9,8 @@ import json
 import re
 from typing import Any
 
-from jinja2 import TemplateError
 from jinja2 import nodes
+from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
@@ -27,8 +27,7 @@ CHATML = ("{{- bos_token -}}{%- for m in messages -%}{{- '<|im_start|>' + m.role
           "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}")
 
 _SLOT = re.compile('\ue000(\\d)\ue001')  # stands in the template for text from outside
-_FAILURES = (TemplateError, TypeError, ValueError, LookupError, AttributeError, OverflowError,
-             RecursionError)
+_MOST_STEPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,14 @@ class ChatTemplate:
             extensions=[_Generation, 'jinja2.ext.loopcontrols'])
         environment.filters['tojson'] = _tojson
         environment.globals['raise_exception'] = _raise
+        environment.globals['range'] = self._range
         environment.globals['strftime_now'] = lambda form: datetime.now().strftime(form)
         self._tokens = tokens
         self._tokenizer = tokenizer
         try:
             self._template = environment.from_string(source)
             self.frame, self._default_head = self._split()
-        except _FAILURES as error:
+        except Exception as error:  # a template is a program, it may raise anything
             raise _invalid(error) from error
 
     @classmethod
@@ -74,11 +74,15 @@ class ChatTemplate:
         settings = folder.read_json('tokenizer_config.json')
         source: Any = settings.get('chat_template')
         if path := folder.file('chat_template.jinja'):
-            source = path.read_text(encoding='utf-8')
+            try:
+                source = path.read_text(encoding='utf-8')
+            except (OSError, ValueError) as error:
+                raise _invalid(error) from error
         elif not source:
             source = folder.read_json('chat_template.json').get('chat_template')
         if isinstance(source, list):  # several templates by name
-            by_name = {t.get('name'): t.get('template') for t in source}
+            by_name = {t.get('name'): t.get('template') for t in source
+                       if isinstance(t, dict)}
             source = by_name.get('default') or next(iter(by_name.values()), None)
         if not source and tokenizer.id_of('<|im_start|>') is not None:
             source = CHATML
@@ -105,7 +109,7 @@ class ChatTemplate:
         try:
             parts = self._parts([_message('system', 0), _message('user', 1)])
             return self._head_ids(parts, system_prompt)
-        except _FAILURES as error:
+        except Exception as error:
             raise _invalid(error, 'with a system prompt') from error
 
     def _split(self) -> tuple[Frame, list[int]]:
@@ -135,8 +139,17 @@ class ChatTemplate:
             raise ValueError('it opens the first question differently from later ones')
         return ids[:start]
 
+    def _range(self, *bounds: int) -> range:
+        """Bound the loops of one rendering, so that no template runs for ever."""
+        numbers = range(*bounds)
+        self._steps += len(numbers)
+        if self._steps > _MOST_STEPS:
+            raise OverflowError(f'it counts further than {_MOST_STEPS}')
+        return numbers
+
     def _parts(self, messages: list[dict[str, str]], prompt: bool = True) -> list[str]:
         """Render, and return the text around the slots, one part more than there are slots."""
+        self._steps = 0
         text = self._template.render(
             messages=messages, add_generation_prompt=prompt, tools=None, documents=None,
             **self._tokens)
@@ -181,5 +194,6 @@ def _raise(message: str) -> None:
 
 def _invalid(error: Exception, when: str = '') -> LfmError:
     kind = 'tries what a template may not do' if isinstance(error, SecurityError) else 'fails'
+    reason = ' '.join(str(error).split()) or type(error).__name__
     return LfmError(ErrorCode.TEMPLATE_INVALID, f'the chat template {kind}{when and " " + when} '
-                    f'({error}): use the chat_template.jinja that was published with the model')
+                    f'({reason}): use the chat_template.jinja that was published with the model')

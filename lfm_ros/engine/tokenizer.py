@@ -16,6 +16,7 @@ _REPLACEMENT = '\ufffd'
 # What a decoder leaves of invalid bytes: rclpy writes U+FFFD, sys.argv lone surrogates.
 _NOT_UTF8 = re.compile('[\ufffd\ud800-\udfff]')
 _LONGEST = 8  # tokens; no character is spread over more
+_UTF8_BYTES = 4  # of the longest character
 _MARKER = re.compile(r'<.+>|\[.+\]', re.DOTALL)
 
 
@@ -117,8 +118,16 @@ class TextStream:
         """Take one id and return the text that became certain."""
         self._window.append(token_id)
         text, known = self._texts()
-        waits = text.endswith(_REPLACEMENT) and len(self._window) - self._fresh < _LONGEST
-        return '' if waits else self._give(text[len(known):])
+        if not text.endswith(_REPLACEMENT):
+            return self._give(text[len(known):])
+        if len(self._window) - self._fresh < _LONGEST:
+            return ''
+        # Invalid bytes; only the last few may still become a character.
+        for place in range(len(self._window) - _UTF8_BYTES + 1, len(self._window)):
+            given = self._tokenizer.decode(self._window[:place])
+            if given + self._tokenizer.decode(self._window[place:]) == text:
+                return self._give(given[len(known):], place)
+        return self._give(text[len(known):])
 
     def flush(self) -> str:
         """Return what is left; bytes that are no character come as U+FFFD."""
@@ -129,11 +138,12 @@ class TextStream:
         decode = self._tokenizer.decode
         return decode(self._window), decode(self._window[:self._fresh])
 
-    def _give(self, text: str) -> str:
+    def _give(self, text: str, place: int | None = None) -> str:
         # Some tokenizers decode a token differently at the start of a text (a leading space), so
         # the window keeps what was given out last as context.
+        given = len(self._window) if place is None else place
         self._window = self._window[self._fresh:]
-        self._fresh = len(self._window)
+        self._fresh = given - self._fresh
         return text
 
 

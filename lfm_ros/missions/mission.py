@@ -3,7 +3,7 @@
 """A named conversation with a state of its own."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from lfm_ros.engine.model import Model
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.state import Mark
+from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
@@ -101,6 +102,7 @@ class Mission:
 
         It becomes a line of the user message that the next question ends.
         """
+        check_text(text, 'observation')
         line = self.model.tokenizer.encode(text.rstrip('\n') + '\n')
         self._check_room(len(line))
         self._push([*self._open_message(), *line])
@@ -172,15 +174,15 @@ class Mission:
     def _check_room(self, tokens: int) -> None:
         """Refuse what leaves no room for an answer of one token."""
         frame, limit = self._frame, self.model.context_length
-        extra = len(frame.answer_open) + 1 + len(frame.answer_close)
-        extra += 0 if self._message is not None else len(frame.user_open)
-        if self._head + len(frame.user_open) + tokens + extra > limit:
+        around = len(frame.user_open) + len(frame.answer_open) + 1 + len(frame.answer_close)
+        if self._head + around + tokens > limit:
             raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {tokens} tokens and the '
-                           f'context holds {limit}, {self._head + extra} of them taken: send '
+                           f'context holds {limit}, {self._head + around} of them taken: send '
                            'less text or raise model.context_length')
-        if len(self.ids) + tokens + extra > limit:
+        needed = tokens + around - (0 if self._message is None else len(frame.user_open))
+        if len(self.ids) + needed > limit:
             raise LfmError(ErrorCode.CONTEXT_FULL, f"mission '{self.mission_id}' holds "
-                           f'{len(self.ids)} of {limit} tokens, {tokens + extra} more do not '
+                           f'{len(self.ids)} of {limit} tokens, {needed} more do not '
                            'fit: reset or rewind it, or raise model.context_length')
 
     def _remember(self) -> None:
@@ -220,7 +222,7 @@ class Answering:
         self._aside = aside
         self._interrupt = interrupt
 
-    def steps(self) -> Iterator[str]:
+    def steps(self) -> Generator[str, None, None]:
         """
         Work until the turn is committed; closing the iterator earlier undoes it.
 

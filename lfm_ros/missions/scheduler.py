@@ -229,6 +229,8 @@ class Scheduler:
                 f'{time.monotonic() - request.arrived:.1f} s in the queue, before the work '
                 'began: allow more time or ask less at once'))
         for job in ready:
+            if not job.future.set_running_or_notify_cancel():
+                continue
             try:
                 result = job.work()
             except Exception as error:
@@ -243,8 +245,8 @@ class Scheduler:
             return False
         try:
             mission.read_next()
-        except LfmError as error:
-            _log.error('reading ahead failed: %s', error.message)
+        except Exception as error:  # the question that needs it will be answered with the error
+            _log.error('reading ahead failed: %s', str(error) or type(error).__name__)
             return False
         return True
 

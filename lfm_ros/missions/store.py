@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import time
 
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.mission import Mission
@@ -39,6 +40,7 @@ class MissionStore:
         self.model = model
         self.most = most
         self._missions: dict[str, Mission] = {}
+        check_text(system_prompt, 'system prompt')
         head = model.template.head(system_prompt)
         if len(head) > model.context_length // 2:
             raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the system prompt has {len(head)} tokens '

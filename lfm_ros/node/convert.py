@@ -40,7 +40,7 @@ def to_response(answer: Answer, stamp: Any) -> msg.Response:
     """Return the message of an answer."""
     usage = msg.Usage(**vars(answer.usage))
     response = msg.Response(
-        request_id=answer.request_id, mission_id=answer.mission_id, text=answer.text,
+        request_id=answer.request_id, mission_id=answer.mission_id, text=to_text(answer.text),
         finish_reason=answer.finish_reason, error_code=int(answer.error_code),
         error_msg=answer.error_msg, usage=usage)
     response.header.stamp = stamp
@@ -49,7 +49,12 @@ def to_response(answer: Answer, stamp: Any) -> msg.Response:
 
 def to_token(piece: Piece) -> msg.Token:
     """Return the message of a piece of an answer."""
-    return msg.Token(**vars(piece))
+    return msg.Token(**{**vars(piece), 'text': to_text(piece.text)})
+
+
+def to_text(text: str) -> str:
+    """Return text for a message: rclpy would cut it at a NUL, which a model may well write."""
+    return text.replace('\0', '\ufffd')
 
 
 def to_mission_status(info: MissionInfo) -> msg.MissionStatus:

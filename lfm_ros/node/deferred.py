@@ -14,15 +14,28 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.action import ActionServer
+from rclpy.action.server import RCLError
 from rclpy.action.server import ServerGoalHandle
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+# With the 10 of rclpy, the eleventh of several calls at once is lost without a word.
+SERVICE_QOS = QoSProfile(depth=1000)
 
 
-def run_later(node: Node, work: Callable[[], None]) -> None:
+def run_later(node: Node, work: Callable[[], Any]) -> None:
     """Do something in the thread of the node's executor; from any thread."""
+    def run() -> None:
+        try:
+            with node.handle:
+                work()
+        except InvalidHandle:  # it was destroyed meanwhile; nobody else in its process may suffer
+            pass
+
     executor = node.executor
     if executor and node.context.ok():
-        executor.create_task(work)
+        executor.create_task(run)
 
 
 class DeferredService:
@@ -36,14 +49,22 @@ class DeferredService:
     def __init__(self, node: Node, kind: Any, name: str,
                  handle: Callable[[Any, Callable[[Any], None]], None]) -> None:
         self._handle = handle
-        self._service = node.create_service(kind, name, lambda request, _: request)
+        self._logger = node.get_logger()
+        self._service = node.create_service(kind, name, lambda request, _: request,
+                                            qos_profile=SERVICE_QOS)
         self._send = self._service.send_response
         # The executor sends what the callback returns, with the header that it alone knows.
         # The callback gives back the request, so both arrive here.
         self._service.send_response = self._begin  # type: ignore[method-assign]
 
     def _begin(self, request: Any, header: Any) -> None:
-        self._handle(request, lambda response: self._send(response, header))
+        self._handle(request, lambda response: self._end(response, header))
+
+    def _end(self, response: Any, header: Any) -> None:
+        try:
+            self._send(response, header)
+        except RCLError as error:
+            self._logger.warning(f'a response was not sent, its client may be gone: {error}')
 
 
 class DeferredActionServer(ActionServer):
@@ -57,7 +78,10 @@ class DeferredActionServer(ActionServer):
     def __init__(self, node: Node, kind: Any, name: str,
                  begin: Callable[[ServerGoalHandle], None], **options: Any) -> None:
         self._begin = begin
-        super().__init__(node, kind, name, execute_callback=lambda goal: None, **options)
+        super().__init__(node, kind, name, execute_callback=lambda goal: None,
+                         goal_service_qos_profile=SERVICE_QOS,
+                         result_service_qos_profile=SERVICE_QOS,
+                         cancel_service_qos_profile=SERVICE_QOS, **options)
 
     def notify_execute(self, goal_handle: ServerGoalHandle, execute_callback: Any) -> None:
         """Begin the work on a goal that was accepted; rclpy calls this."""

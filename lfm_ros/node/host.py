@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.store import MissionStore
 
+_log = logging.getLogger(__name__)
+
 
 class ModelHost:
     """
     Follows the lifecycle: open at configure, start at activate, stop, close.
 
     :ivar error: why the model could not be opened or warmed up the last time.
+    :ivar shut_down: whether the node will never be active again.
     """
 
     def __init__(self) -> None:
@@ -30,6 +34,7 @@ class ModelHost:
         self.store: MissionStore | None = None
         self.scheduler: Scheduler | None = None
         self.error: LfmError | None = None
+        self.shut_down = False
 
     def open(self, path: str | Path, options: ModelOptions, system_prompt: str,
              most_missions: int) -> Model:
@@ -43,9 +48,8 @@ class ModelHost:
             model = Model(path, options)
             self.store = MissionStore(model, system_prompt, most_missions)
             self.description = model.describe()
-        except LfmError as error:
-            self.error = error
-            raise
+        except Exception as error:
+            raise self._failure(error) from error
         self.model = model
         return model
 
@@ -58,9 +62,8 @@ class ModelHost:
         assert self.model and self.store
         try:
             self.model.warm_up()
-        except LfmError as error:
-            self.error = error
-            raise
+        except Exception as error:
+            raise self._failure(error) from error
         self.scheduler = Scheduler(self.store, queue_size, policy, defaults)
 
     def stop(self) -> None:
@@ -90,8 +93,20 @@ class ModelHost:
 
     def refusal(self) -> LfmError:
         """Return why nothing can be asked now."""
+        if self.shut_down:
+            return LfmError(ErrorCode.NOT_ACTIVE, 'the node was shut down: start it again')
         if self.error:
             return LfmError(ErrorCode.NOT_ACTIVE, 'the node could not open its model: '
                             + self.error.message)
         missing = 'activate' if self.model else 'configure and activate'
         return LfmError(ErrorCode.NOT_ACTIVE, f'the node is not active: {missing} it first')
+
+    def _failure(self, error: Exception) -> LfmError:
+        """Keep and return why the model cannot be used."""
+        if not isinstance(error, LfmError):
+            # rclpy would say nothing of it and call on_error.
+            _log.error('opening the model failed', exc_info=error)
+            error = LfmError(ErrorCode.INTERNAL, f'opening the model failed '
+                             f'({type(error).__name__}: {error}): please report this')
+        self.error = error
+        return error

@@ -7,6 +7,7 @@ import time
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import LONGEST_ID
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 # Codes from here on are failures on our side or of our load; below, the caller must mend it.
@@ -17,12 +18,15 @@ _RECENT_SECONDS = 10.0
 
 class Journal:
     """
-    Logs answers that failed and observations that were lost, never what was said.
+    Counts answers; logs those that failed and observations that were lost, never what was said.
 
     :param logger: of the node.
+    :ivar answered: answers since configure; ``failed``: those of them with an error.
     """
 
     def __init__(self, logger: RcutilsLogger) -> None:
+        self.answered = 0
+        self.failed = 0
         self.last_error = ''
         self.observations_lost = 0
         self._logger = logger
@@ -34,12 +38,18 @@ class Journal:
         recent = time.monotonic() - self._worried_at < _RECENT_SECONDS
         return self.last_error if recent else ''
 
+    def restart(self) -> None:
+        """Count answers from 0."""
+        self.answered = self.failed = 0
+
     def note(self, answer: Answer) -> None:
         """Take an answer into account."""
+        self.answered += 1
         if not answer.error_code:
             return
+        self.failed += 1
         text = (f'{answer.finish_reason} [{int(answer.error_code)}] in mission '
-                f"'{answer.mission_id}': {answer.error_msg}")
+                f'{_short(answer.mission_id)}: {answer.error_msg}')
         if answer.error_code >= _OURS and answer.error_code not in _EXPECTED:
             self._worry(answer.error_msg)
             self._logger.warning(text)
@@ -49,9 +59,14 @@ class Journal:
     def note_lost(self, mission_id: str, error: BaseException) -> None:
         """Take an observation into account that no mission will remember."""
         self.observations_lost += 1
-        text = f"an observation for mission '{mission_id}' was lost: {error}"
+        text = f'an observation for mission {_short(mission_id)} was lost: {error}'
         self._worry(text)
         self._logger.warning(text, throttle_duration_sec=1.0)
 
     def _worry(self, text: str) -> None:
         self.last_error, self._worried_at = text, time.monotonic()
+
+
+def _short(mission_id: str) -> str:
+    """Return an id from outside so that it cannot break the lines of a log."""
+    return repr(mission_id[:LONGEST_ID])

@@ -10,6 +10,7 @@ from typing import Any
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node import parameters
+from lfm_ros.node.deferred import run_later
 from lfm_ros.node.host import ModelHost
 from lfm_ros.node.journal import Journal
 from lfm_ros.node.mission_services import MissionServices
@@ -36,20 +37,23 @@ class LfmNode(LifecycleNode):
     def __init__(self, node_name: str = 'lfm', **options: Any) -> None:
         super().__init__(node_name, **options)
         self._defaults = Defaults()
-        parameters.declare(self)
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
         self._host = ModelHost()
-        journal = Journal(self.get_logger())
-        self._reports = Reports(self, self._host, journal, self._lifecycle_state)
-        self._questions = Questions(self, self._host, journal, self._reports.publish_status)
-        MissionServices(self, self._host)
+        self._questions: Questions | None = None
+        self.add_on_set_parameters_callback(self._check_parameters)
+        parameters.declare(self)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._journal = Journal(self.get_logger())
+        self._reports = Reports(self, self._host, self._journal, self._lifecycle_state)
+        self._questions = Questions(self, self._host, self._journal,
+                                    self._reports.publish_status)
+        MissionServices(self, self._host, self._reports.publish_status)
         if self.get_parameter('autostart').value:
             self._start_timer = self.create_timer(0.0, self._autostart)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model, or say precisely what is wrong with it."""
         started = time.monotonic()
+        self._journal.restart()
         try:
             model = self._host.open(
                 self.get_parameter('model.path').value, parameters.model_options(self),
@@ -63,7 +67,7 @@ class LfmNode(LifecycleNode):
             f'opened {model.name} ({self._host.description["graph"]}) in '
             f'{time.monotonic() - started:.2f} s: context {model.context_length} tokens, '
             f'{self._host.description["state_bytes_token"]} bytes of state per token')
-        return super().on_configure(state)
+        return self._report(super().on_configure(state))
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Warm up and take requests."""
@@ -73,32 +77,36 @@ class LfmNode(LifecycleNode):
         except LfmError as error:
             return self._failed('activate', error)
         self.get_logger().info('ready for questions')
-        return super().on_activate(state)
+        return self._report(super().on_activate(state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Undo what runs and answer all that waits; the missions stay."""
         self._host.stop()
-        return super().on_deactivate(state)
+        return self._report(super().on_deactivate(state))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give the memory of the model and its missions back."""
         self._host.close()
-        return super().on_cleanup(state)
+        return self._report(super().on_cleanup(state))
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop from any state."""
         self._host.close()
-        return super().on_shutdown(state)
+        self._host.shut_down = True
+        return self._report(super().on_shutdown(state))
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of everything, so that configure can be tried again."""
         self._host.close()
-        return TransitionCallbackReturn.SUCCESS
+        return self._report(TransitionCallbackReturn.SUCCESS)
 
     def destroy_node(self) -> None:
         """Stop the model and destroy the node."""
         self._host.stop()
-        self._questions.destroy()
+        # rclpy also destroys nodes that are half built, and again those that it has destroyed.
+        questions, self._questions = self._questions, None
+        if questions:
+            questions.destroy()
         super().destroy_node()
 
     def _autostart(self) -> None:
@@ -112,7 +120,12 @@ class LfmNode(LifecycleNode):
 
     def _failed(self, transition: str, error: LfmError) -> TransitionCallbackReturn:
         self.get_logger().error(f'{transition} failed [{int(error.code)}]: {error.message}')
-        return TransitionCallbackReturn.FAILURE
+        return self._report(TransitionCallbackReturn.FAILURE)
+
+    def _report(self, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        """Have the new state published when the transition is over."""
+        run_later(self, self._reports.publish_status)
+        return result
 
     def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         reason = parameters.refusal(changes, self._host.model is not None)

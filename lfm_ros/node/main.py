@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import logging
+import sys
 
 from lfm_ros.node.lfm_node import LfmNode
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.logging import get_logger
 
 
 class _ToRos(logging.Handler):
@@ -32,21 +35,34 @@ class _ToRos(logging.Handler):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop."""
+    """
+    Run the node until it is told to stop.
+
+    :returns: the exit code; 2 when a parameter cannot be used.
+    """
     rclpy.init(args=list(args) if args is not None else None)
-    node = LfmNode()
-    logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    node = None
     try:
+        node = LfmNode()
+        logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except ParameterException as error:
+        get_logger('lfm').fatal(str(error))
+        return 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        # A signal ended the context while something was being made or done in it.
     finally:
-        node.destroy_node()
+        if node:
+            node.destroy_node()
         rclpy.try_shutdown()
     return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

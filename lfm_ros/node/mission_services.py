@@ -28,11 +28,16 @@ LONGEST_TEXT = 1 << 16  # characters; more would keep the executor from other ca
 
 
 class MissionServices:
-    """Serves ~/missions/..., ~/model_info and ~/tokenize."""
+    """
+    Serves ~/missions/..., ~/model_info and ~/tokenize.
 
-    def __init__(self, node: Node, host: ModelHost) -> None:
+    :param changed: called after every change of a mission.
+    """
+
+    def __init__(self, node: Node, host: ModelHost, changed: Callable[[], Any]) -> None:
         self._node = node
         self._host = host
+        self._changed = changed
         node.create_service(ListMissions, '~/missions/list', self._on_list)
         node.create_service(GetModelInfo, '~/model_info', self._on_model_info)
         node.create_service(Tokenize, '~/tokenize', self._on_tokenize)
@@ -45,7 +50,11 @@ class MissionServices:
         """Offer an operation on one mission; it waits for the end of the mission's turn."""
         def handle(request: Any, send: Callable[[Any], None]) -> None:
             def done(error: BaseException | None) -> None:
-                run_later(self._node, lambda: send(_with_error(kind.Response(), error)))
+                run_later(self._node, lambda: finish(_with_error(kind.Response(), error)))
+
+            def finish(response: Any) -> None:
+                self._changed()
+                send(response)
 
             try:
                 scheduler = self._host.active_scheduler()

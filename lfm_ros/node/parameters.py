@@ -12,6 +12,7 @@ from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.session import CPU
+from lfm_ros.errors import LfmError
 from lfm_ros.missions.queue import POLICIES
 from lfm_ros.missions.queue import REJECT
 from lfm_ros.missions.request import LONGEST_TIMEOUT
@@ -120,7 +121,12 @@ def refusal(parameters: Sequence[Parameter], configured: bool) -> str:
             return f'{spec.name} is read at configure: deactivate and clean up the node first'
         if spec.choices and parameter.value not in spec.choices:
             return f"{spec.name} is '{parameter.value}': choose {' or '.join(spec.choices)}"
-        value = parameter.value
+        value, name = parameter.value, spec.name.removeprefix('sampling.')
+        if name in RANGES and isinstance(value, (float, int)):
+            try:
+                Sampling().changed({name: value})
+            except LfmError as error:
+                return f'sampling.{error.message}'
         if isinstance(value, float) and spec.low is not None and not value >= spec.low:
             return f'{spec.name} is {value}: set it between {spec.low:g} and {spec.high:g}'
     return ''

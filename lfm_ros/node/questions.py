@@ -15,6 +15,7 @@ from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import CANCELLED
 from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.request import DEFAULT_MISSION
+from lfm_ros.missions.request import LONGEST_PROMPT
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
@@ -32,7 +33,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 
-_DEPTH = 10
+_DEPTH = 100
 _TOKEN_DEPTH = 1000  # a whole answer, for a subscriber that looks away for a while
 
 
@@ -62,7 +63,8 @@ class Questions:
         DeferredService(node, Ask, '~/ask', self._on_ask)
         self._action = DeferredActionServer(
             node, Generate, '~/generate', self._on_goal,
-            cancel_callback=self._on_cancel, result_timeout=60)
+            cancel_callback=self._on_cancel, result_timeout=60,
+            feedback_pub_qos_profile=QoSProfile(depth=_TOKEN_DEPTH))
 
     def destroy(self) -> None:
         """Give the action server back; the node does not own it."""
@@ -101,11 +103,23 @@ class Questions:
 
     def _publish_answer(self, answer: Answer) -> None:
         self._responses.publish(self._response(answer))
-        self._answers.publish(String(data=answer.error_msg or answer.text))
+        self._answers.publish(String(data=answer.error_msg or convert.to_text(answer.text)))
 
     def _publish_token(self, piece: Piece) -> None:
-        if self._node.context.ok() and self._tokens.get_subscription_count():
-            self._tokens.publish(convert.to_token(piece))
+        def send() -> None:
+            if self._tokens.get_subscription_count():
+                self._tokens.publish(convert.to_token(piece))
+
+        self._send_piece(send)
+
+    def _send_piece(self, send: Callable[[], None]) -> None:
+        """Publish in the thread of the model, which does not learn of the end of the context."""
+        try:
+            if self._node.context.ok():
+                send()
+        except Exception:
+            if self._node.context.ok():
+                raise
 
     def _on_observation(self, message: msg.Observation) -> None:
         mission_id = message.mission_id or DEFAULT_MISSION
@@ -117,6 +131,9 @@ class Questions:
             check_text(message.text, 'observation')
             if not message.text.strip():
                 raise LfmError(ErrorCode.EMPTY_PROMPT, 'it is empty: send some text')
+            if len(message.text) > LONGEST_PROMPT:
+                raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'it has {len(message.text)} '
+                               f'characters: send {LONGEST_PROMPT} at most')
             future = self._host.active_scheduler().observe(mission_id, message.text)
         except LfmError as error:
             self._journal.note_lost(mission_id, error)
@@ -136,8 +153,8 @@ class Questions:
 
     def _on_goal(self, goal: ServerGoalHandle) -> None:
         def feedback(piece: Piece) -> None:
-            if self._node.context.ok():
-                goal.publish_feedback(Generate.Feedback(token=convert.to_token(piece)))
+            self._send_piece(lambda: goal.publish_feedback(
+                Generate.Feedback(token=convert.to_token(piece))))
 
         def finish(answer: Answer) -> None:
             self._goals.pop(key, None)

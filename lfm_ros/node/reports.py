@@ -51,7 +51,8 @@ class Reports:
     def publish_status(self) -> msg.Status:
         """Publish and return the present status."""
         model, scheduler, store = self._host.model, self._host.scheduler, self._host.store
-        status = msg.Status(state=self._lifecycle_state(), rss_bytes=rss_bytes())
+        status = msg.Status(state=self._lifecycle_state(), rss_bytes=rss_bytes(),
+                            answered=self._journal.answered, failed=self._journal.failed)
         status.header.stamp = self._node.get_clock().now().to_msg()
         if model:
             status.model = model.name
@@ -63,8 +64,6 @@ class Reports:
             status.running_request_id = running.request_id if running else ''
             status.queue_length = scheduler.queue_length
             status.queue_size = scheduler.queue_size
-            status.answered = scheduler.answered
-            status.failed = scheduler.failed
             status.tokens_per_second = scheduler.tokens_per_second
         if self._node.context.ok():
             self._status.publish(status)

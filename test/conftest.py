@@ -1,0 +1,31 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: the files to lint, and what to leave out where a tool is missing."""
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCH_TESTS = 'test_launch*.py'
+HAS_LAUNCH_TESTING = find_spec('launch_testing') is not None
+
+collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [LAUNCH_TESTS]
+
+
+def pytest_terminal_summary(terminalreporter):
+    left_out = sorted(path.name for path in Path(__file__).parent.glob(LAUNCH_TESTS))
+    if left_out and not HAS_LAUNCH_TESTING:
+        terminalreporter.write_line(
+            f'SKIPPED {", ".join(left_out)}: launch_testing is not installed (the ROS 2 wheels '
+            'lack it; it comes with an installed ROS 2)')
+
+
+@pytest.fixture(scope='session')
+def python_files():
+    """Return the Python files of the repository; what was built or installed is not among them."""
+    folders = ('bench', 'examples', 'launch', 'lfm_ros', 'test', 'tools', 'training')
+    files = list(ROOT.glob('*.py'))
+    for folder in folders:
+        files += (ROOT / folder).rglob('*.py')
+    return sorted(files)

@@ -1,0 +1,141 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: described, checked, changed live, read from a file."""
+from collections.abc import Iterator
+from pathlib import Path
+import subprocess
+from typing import Any
+
+from lfm_ros import msg
+from node_client import Client
+from node_client import DEADLINE
+from node_support import MODELS
+from node_support import NodeProcess
+from node_support import parameters
+from node_support import running_node
+import pytest
+from rcl_interfaces.srv import DescribeParameters
+from rcl_interfaces.srv import ListParameters
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
+
+R = msg.Response
+OURS = ('autostart', 'memory.', 'missions.', 'model.', 'queue.', 'sampling.')
+PLAIN = msg.Sampling()  # nothing but what the node's parameters say
+
+
+@pytest.fixture(scope='module')
+def client() -> Iterator[Client]:
+    """Give a client of a running node."""
+    with running_node() as client:
+        yield client
+
+
+def plain(client: Client, **fields: Any) -> msg.Response:
+    """Ask with nothing but the node's parameters."""
+    return client.ask('tell me', aside=True, **{'sampling': PLAIN, **fields})
+
+
+def test_every_parameter_has_a_description_and_numbers_have_a_range(client: Client) -> None:
+    names = client.call(ListParameters, '~/list_parameters').result.names
+    names = [n for n in names if n.startswith(OURS)]
+    assert len(names) > 15
+    found = client.call(DescribeParameters, '~/describe_parameters',
+                        DescribeParameters.Request(names=names)).descriptors
+    for name, descriptor in zip(names, found):
+        assert len(descriptor.description) > 20, name
+        if descriptor.type == Parameter.Type.INTEGER.value:
+            assert len(descriptor.integer_range) == 1, name
+        if descriptor.type == Parameter.Type.DOUBLE.value:
+            assert len(descriptor.floating_point_range) == 1, name
+        assert descriptor.read_only == (name == 'autostart')
+
+
+def test_sampling_changes_live(client: Client) -> None:
+    changed = client.set_parameters(
+        sampling__temperature=0.0, sampling__max_tokens=7, sampling__repetition_penalty=1.0)
+    assert all(r.successful for r in changed)
+    first = plain(client)
+    assert first.usage.generated_tokens == 7 and first.finish_reason == R.FINISH_LENGTH
+    assert plain(client).text == first.text
+    client.set_parameters(sampling__temperature=5.0, sampling__min_p=0.0, sampling__seed=1,
+                          sampling__max_tokens=30)
+    seeded = [plain(client).text for _ in range(3)]
+    assert len(set(seeded)) == 1 and not seeded[0].startswith(first.text)
+    client.set_parameters(sampling__seed=2)
+    assert plain(client).text != seeded[0]
+    client.set_parameters(sampling__seed=-1)
+    assert len({plain(client).text for _ in range(4)}) > 1
+    # A request that says something itself is not touched by parameters.
+    own = msg.Sampling(temperature=0.0)
+    assert plain(client, sampling=own, max_tokens=7).text == first.text
+    client.set_parameters(sampling__temperature=-1.0, sampling__max_tokens=256,
+                          sampling__min_p=-1.0, sampling__repetition_penalty=-1.0)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('sampling.temperature', 5.1), ('sampling.temperature', float('nan')),
+    ('sampling.temperature', float('inf')), ('sampling.temperature', -1.5),
+    ('sampling.temperature', 1), ('sampling.temperature', 'hot'), ('sampling.top_k', 0.5),
+    ('sampling.top_p', 1.01), ('sampling.min_p', float('nan')), ('sampling.max_tokens', 0),
+    ('sampling.max_tokens', 1 << 40), ('sampling.repetition_penalty', 0.05),
+    ('sampling.repetition_penalty', 0.0), ('queue.timeout', -0.5),
+    ('queue.timeout', float('nan')), ('queue.timeout', 1e9), ('queue.policy', 'newest'),
+    ('queue.size', 4), ('model.path', '/tmp'), ('model.threads', 1),
+    ('model.providers', ['CPUExecutionProvider']), ('missions.system_prompt', 'x'),
+    ('autostart', False),
+])
+def test_what_cannot_be_set_is_refused_with_a_reason(
+        client: Client, name: str, value: Any) -> None:
+    before = client.call(DescribeParameters, '~/describe_parameters',
+                         DescribeParameters.Request(names=[name])).descriptors
+    result, = client.set_parameters(**{name: value})
+    assert not result.successful
+    assert len(result.reason) > 10
+    assert before == client.call(DescribeParameters, '~/describe_parameters',
+                                 DescribeParameters.Request(names=[name])).descriptors
+    assert plain(client, max_tokens=2).error_code == R.NONE
+
+
+def test_a_set_of_parameters_counts_whole_or_not_at_all(client: Client) -> None:
+    changes = [Parameter('sampling.max_tokens', value=3).to_parameter_msg(),
+               Parameter('sampling.top_p', value=7.0).to_parameter_msg()]
+    result = client.call(SetParametersAtomically, '~/set_parameters_atomically',
+                         SetParametersAtomically.Request(parameters=changes)).result
+    assert not result.successful and result.reason
+    assert plain(client, sampling=msg.Sampling(temperature=0.0)).usage.generated_tokens > 3
+
+
+def test_parameters_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / 'parameters.yaml'
+    file.write_text('/**:\n  ros__parameters:\n'
+                    f'    model: {{path: "{MODELS / "lfm2"}", prefill_chunk: 3, threads: 1}}\n'
+                    '    missions: {system_prompt: You are a robot.}\n'
+                    '    sampling: {temperature: 0.0, max_tokens: 4}\n'
+                    '    queue: {size: 2, policy: keep_last, timeout: 5.0}\n')
+    with running_node('--params-file', str(file), model='') as client:
+        response = plain(client)
+        assert response.usage.generated_tokens == 4
+        assert response.usage.cached_tokens > len('You are a robot.') / 4
+        assert client.wait_status(lambda s: s.state == 'active').queue_size == 2
+
+
+@pytest.mark.parametrize('values, word', [
+    ({'queue__policy': 'newest'}, 'keep_last'),
+    ({'queue__size': -1}, 'queue.size'),
+    ({'queue__size': 'many'}, 'queue.size'),
+    ({'sampling__temperature': 77.0}, 'sampling.temperature'),
+    ({'sampling__temperature': '.nan'}, 'sampling.temperature'),
+    ({'sampling__repetition_penalty': 0.01}, 'sampling.repetition_penalty'),
+])
+def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
+        values: dict[str, Any], word: str) -> None:
+    node = NodeProcess(*parameters(model__path=MODELS / 'lfm2', **values))
+    try:
+        code = node.process.wait(DEADLINE)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f'it was accepted:\n{node.log}') from None
+    else:
+        assert code == 2 and word in node.log and 'Traceback' not in node.log, node.log
+    finally:
+        node.close()

@@ -1,0 +1,47 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""README.md says what the code says."""
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+from lfm_ros.cli.main import VERBS
+from lfm_ros.msg import Response
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def test_the_table_of_parameters_is_up_to_date() -> None:
+    result = subprocess.run([sys.executable, ROOT / 'tools' / 'document.py', '--check'],
+                            capture_output=True, text=True,
+                            env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_error_named_in_the_readme_exists() -> None:
+    codes = {name: value for name, value in vars(type(Response)).items() if name.isupper()}
+    for first, names in re.findall(r'^\| ([\d, to]+) \| ([A-Z_, ]+) \|', README, re.MULTILINE):
+        numbers = [int(n) for n in re.findall(r'\d+', first)]
+        for number, name in zip(numbers, names.split(', ')):
+            assert getattr(Response, name) == number, (name, codes)
+
+
+def test_every_verb_of_lfm_is_in_the_readme() -> None:
+    for verb in VERBS:
+        assert re.search(rf'^lfm {verb} ', README, re.MULTILINE), verb
+
+
+def test_every_interface_of_the_repository_is_in_the_readme_or_used_by_one_that_is() -> None:
+    for path in (*ROOT.glob('srv/*.srv'), *ROOT.glob('action/*.action')):
+        short = path.stem.removesuffix('Mission').removesuffix('Missions').lower()
+        assert path.stem in README or f'`{short}`' in README or f'missions/{short}' in README, path
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    for name in re.findall(r'`((?:[a-z_]+/)+[a-z_.0-9]*|[A-Z]+\.[a-z]+)`', README):
+        if name.startswith(('msg/', 'srv/', 'action/')):
+            continue
+        assert (ROOT / name).exists() or name == 'onnx/model_q4.onnx', name
