@@ -14,7 +14,6 @@ use the futures of :meth:`LfmClient.ask_async` instead.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 import threading
 from typing import Any
 
@@ -25,19 +24,51 @@ import rclpy
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 _MARGIN = 5.0  # seconds a blocking call waits beyond the node's own timeout
 _NO_LIMIT = 24 * 3600.0
+_PIECES = 1000  # with rclpy's 10, pieces are lost while the node of the user is busy
+
+
+class _Pieces:
+    """
+    Hands pieces of an answer on, in order and complete.
+
+    rclpy's client forgets feedback that is still on its way when the goal ends, so what is
+    missing then is taken from the response.
+    """
+
+    def __init__(self, receive: Callable[[msg.Token], None] | None) -> None:
+        self._receive = receive
+        self._next = 0
+        self._length = 0
+        self._done = False
+
+    def push(self, token: msg.Token) -> None:
+        if token.seq != self._next or self._done:
+            return
+        self._next += 1
+        self._length += len(token.text)
+        self._done = token.done
+        if self._receive:
+            self._receive(token)
+
+    def finish(self, response: msg.Response) -> None:
+        if response.usage.generated_tokens:
+            self.push(msg.Token(
+                request_id=response.request_id, mission_id=response.mission_id, seq=self._next,
+                text=response.text[self._length:], done=True))
 
 
 class Generation:
     """An answer that is being written; made by :meth:`LfmClient.generate`."""
 
-    def __init__(self, client: LfmClient, goal: ClientGoalHandle, last_piece: Future) -> None:
+    def __init__(self, client: LfmClient, goal: ClientGoalHandle, pieces: _Pieces) -> None:
         self._client = client
         self._goal = goal
-        self._last_piece = last_piece
+        self._pieces = pieces
         self._result = goal.get_result_async()
 
     def cancel(self) -> None:
@@ -47,10 +78,7 @@ class Generation:
     def result(self, timeout: float = _NO_LIMIT) -> msg.Response:
         """Wait for the whole answer, or for what a cancelled one had come to."""
         response = self._client.wait_for(self._result, timeout).result.response
-        if response.usage.generated_tokens:
-            # The result may overtake the last pieces; they come on another topic.
-            with suppress(TimeoutError):
-                self._client.wait_for(self._last_piece, _MARGIN)
+        self._pieces.finish(response)
         return response
 
 
@@ -66,7 +94,9 @@ class LfmClient:
         self._node = node
         self._server = server
         self._ask = node.create_client(srv.Ask, f'{server}/ask')
-        self._generate = ActionClient(node, Generate, f'{server}/generate')
+        self._generate = ActionClient(
+            node, Generate, f'{server}/generate',
+            feedback_sub_qos_profile=QoSProfile(depth=_PIECES))
         self._observe = node.create_publisher(msg.Observation, f'{server}/observe', 10)
         self._services: dict[str, Any] = {}
 
@@ -110,17 +140,10 @@ class LfmClient:
         """
         query = msg.Query(prompt=prompt, mission_id=mission_id, **fields)
 
-        last_piece: Future = Future()
-
-        def feedback(message: Any) -> None:
-            token = message.feedback.token
-            if on_token:
-                on_token(token)
-            if token.done:
-                last_piece.set_result(token)
-
-        future = self._generate.send_goal_async(Generate.Goal(query=query), feedback)
-        return Generation(self, self.wait_for(future), last_piece)
+        pieces = _Pieces(on_token)
+        future = self._generate.send_goal_async(
+            Generate.Goal(query=query), lambda message: pieces.push(message.feedback.token))
+        return Generation(self, self.wait_for(future), pieces)
 
     def observe(self, text: str, mission_id: str = '') -> None:
         """Tell a mission something that needs no answer."""

@@ -74,7 +74,8 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # the fault handler writes where it hangs
             self.process.wait()
-            raise AssertionError(f'the node did not end after {number.name}:\n{self.log}') from None
+            raise AssertionError(
+                f'the node did not end after {number.name}:\n{self.log}') from None
         log = self.log
         assert code == 0, f'the node ended with exit code {code}:\n{log}'
         assert 'Traceback' not in log, f'the node wrote a traceback:\n{log}'

@@ -3,12 +3,18 @@
 """Every name of the interface, used as a robot would use it."""
 from collections.abc import Iterator
 
+from builtin_interfaces.msg import Time
 from lfm_ros import msg
 from lfm_ros import srv
+from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import Piece
+from lfm_ros.node import convert
 from node_client import Client
 from node_client import query
 from node_support import running_node
 import pytest
+from rclpy.serialization import deserialize_message
+from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
 SERVICES = {
@@ -46,8 +52,9 @@ def test_all_names_exist_with_their_types(client: Client) -> None:
                                                         for n, t in SERVICES.items()}),
             (node.get_publisher_names_and_types_by_node, PUBLISHED),
             (node.get_subscriber_names_and_types_by_node, SUBSCRIBED)):
-        client.wait_until(lambda: wanted.items() <= {n: t[0] for n, t in found('lfm', '/')}.items(),
-                          f'{wanted}, but {found("lfm", "/")}')
+        client.wait_until(
+            lambda: wanted.items() <= {n: t[0] for n, t in found('lfm', '/')}.items(),
+            f'{wanted}, but {found("lfm", "/")}')
 
 
 def test_ask_answers_with_plausible_usage(client: Client) -> None:
@@ -161,3 +168,11 @@ def test_tokenize_gives_ids_and_their_texts(client: Client) -> None:
     assert reply.error_code == 0
     assert len(reply.tokens) == len(reply.pieces) > 5
     assert ''.join(reply.pieces) == text
+
+
+def test_a_nul_that_the_model_writes_does_not_cut_its_answer() -> None:
+    response = convert.to_response(Answer('r', 'm', 'a\0b', 'stop'), Time())
+    token = convert.to_token(Piece('r', 'm', 0, 'a\0b'))
+    for message in (response, token):
+        copy = deserialize_message(serialize_message(message), type(message))
+        assert copy.text == 'a\ufffdb'

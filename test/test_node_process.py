@@ -67,6 +67,8 @@ def test_names_follow_namespace_and_remapping() -> None:
         assert client.generate('hello', max_tokens=2).response().error_code == R.NONE
 
 
+MODEL_PATHS = {'left': str(MODELS / 'lfm2'), 'right': str(MODELS / 'qwen3')}
+
 TWO_NODES = f"""
 import signal
 from lfm_ros.node.lfm_node import LfmNode
@@ -77,7 +79,7 @@ from rclpy.parameter import Parameter
 rclpy.init()
 executor = SingleThreadedExecutor()
 nodes = [LfmNode(name, parameter_overrides=[Parameter('model.path', value=path)])
-         for name, path in (('left', {str(MODELS / 'lfm2')!r}), ('right', {str(MODELS / 'qwen3')!r}))]
+         for name, path in {MODEL_PATHS}.items()]
 for node in nodes:
     executor.add_node(node)
 told = []
