@@ -18,20 +18,22 @@ from typing import Any
 from lfm_ros.engine.runner import Runner
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
 from lfm_ros.node.main import main
 
 _plan: dict[str, int] = {}
 _ends: list[int] = []
-_answer, _run = Mission.answer, Runner.run
+_begin, _run = Answering.__init__, Runner.run
 
 
-def answer(self: Mission, prompt: str, *arguments: Any, **options: Any) -> Any:
+def begin(self: Answering, mission: Mission, prompt: str, *arguments: Any, **options: Any
+          ) -> None:
     """Begin a turn as ever, and note what its prompt asks for."""
     _plan.clear()
-    _ends[:] = self.model.end_ids
+    _ends[:] = mission.model.end_ids
     _plan.update({word: int(n) for word, n in re.findall(r'\((\w+) (\d+)\)', prompt)})
-    return _answer(self, prompt, *arguments, **options)
+    _begin(self, mission, prompt, *arguments, **options)
 
 
 def run(self: Runner, *arguments: Any, **options: Any) -> Any:
@@ -53,5 +55,5 @@ def run(self: Runner, *arguments: Any, **options: Any) -> Any:
 
 
 if __name__ == '__main__':
-    Mission.answer, Runner.run = answer, run  # type: ignore[method-assign, assignment]
+    Answering.__init__, Runner.run = begin, run  # type: ignore[method-assign, assignment]
     sys.exit(main())

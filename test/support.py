@@ -15,7 +15,7 @@ from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.missions.mission import Answering
+from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
 import numpy as np
 import onnxruntime
@@ -83,7 +83,7 @@ def continue_greedily(model: Model, prompt: list[int], count: int) -> list[int]:
 def ask(mission: Mission, prompt: str, sampling: Sampling = GREEDY, max_tokens: int = 6,
         **more: Any) -> Answering:
     """Do one turn from its beginning to its end."""
-    turn = mission.answer(prompt, sampling, Limits(max_tokens), **more)
+    turn = Answering(mission, prompt, sampling, Limits(max_tokens), **more)
     for _ in turn.steps():
         pass
     return turn

@@ -203,22 +203,22 @@ def test_a_model_opened_without_words_needs_no_tokenizer(tmp_path):
 
 def test_the_fingerprint_changes_with_the_model_and_with_nothing_else(tmp_path):
     copy = Path(shutil.copytree(folder(), tmp_path / 'elsewhere'))
-    before = find_model(copy).fingerprint()
-    assert before == find_model(folder()).fingerprint()
+    before = find_model(copy).fingerprint
+    assert before == find_model(folder()).fingerprint
     (copy / 'README.md').write_text('hello')
-    assert find_model(copy).fingerprint() == before
+    assert find_model(copy).fingerprint == before
     for name in ('model.onnx', 'model.onnx.data', 'tokenizer.json', 'config.json'):
         content = (copy / name).read_bytes()
         (copy / name).write_bytes(content.replace(b'1', b'2', 1))
-        assert find_model(copy).fingerprint() != before, name
+        assert find_model(copy).fingerprint != before, name
         (copy / name).write_bytes(content)
-    assert find_model(copy).fingerprint() == before
+    assert find_model(copy).fingerprint == before
 
 
 def test_the_files_of_a_model_are_those_that_it_needs():
     names = ['model.onnx', 'model.onnx.data', 'config.json', 'genai_config.json',
              'tokenizer.json', 'tokenizer_config.json']
-    assert [p.name for p in find_model(folder()).files()] == names
+    assert [p.name for p in find_model(folder()).files] == names
 
 
 def test_the_fingerprint_covers_weights_under_any_name(tmp_path):
@@ -227,10 +227,10 @@ def test_the_fingerprint_covers_weights_under_any_name(tmp_path):
     (tmp_path / 'm' / 'model.onnx.data').unlink()
     onnx.save(model, str(tmp_path / 'm' / 'model.onnx'), save_as_external_data=True,
               location='weights.bin', size_threshold=256)
-    before = find_model(tmp_path / 'm').fingerprint()
+    before = find_model(tmp_path / 'm').fingerprint
     weights = tmp_path / 'm' / 'weights.bin'
     weights.write_bytes(weights.read_bytes()[::-1])
-    assert find_model(tmp_path / 'm').fingerprint() != before
+    assert find_model(tmp_path / 'm').fingerprint != before
 
 
 def test_end_tokens_and_sampling_are_those_of_the_model(tmp_path):

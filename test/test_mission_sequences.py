@@ -4,6 +4,7 @@
 import random
 
 from lfm_ros.engine.generation import Limits
+from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ class Sequence:
 
     def leave(self) -> None:
         """Leave a turn in the middle."""
-        steps = self.mission.answer(self.chance.choice(WORDS), GREEDY, Limits(4)).steps()
+        steps = Answering(self.mission, self.chance.choice(WORDS), GREEDY, Limits(4)).steps()
         for _ in range(self.chance.randint(0, 6)):
             next(steps, None)
         if next(steps, None) is None:  # it had been complete by then

@@ -8,6 +8,7 @@ from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.answering import Answering
 import pytest
 from support import ask
 from support import assert_same
@@ -57,9 +58,9 @@ def test_a_turn_left_at_any_step_leaves_the_mission_as_it_was(model):
         while each.unread:
             each.read_next()
     before = snapshot(mission)
-    steps_in_all = len(list(mission.fork('f').answer(LONG[:80], GREEDY, Limits(6)).steps()))
+    steps_in_all = len(list(Answering(mission.fork('f'), LONG[:80], GREEDY, Limits(6)).steps()))
     for leave_after in range(steps_in_all + 1):
-        steps = mission.answer(LONG[:80], GREEDY, Limits(6)).steps()
+        steps = Answering(mission, LONG[:80], GREEDY, Limits(6)).steps()
         for _ in range(leave_after):
             next(steps)
         steps.close()
@@ -73,7 +74,7 @@ def test_an_interrupt_ends_a_turn_in_prefill_and_in_decode(model, calls):
     mission = new_mission(model)
     before = snapshot(mission)
     flag = Interrupt()
-    turn = mission.answer(LONG[:100], GREEDY, Limits(20), interrupt=flag)
+    turn = Answering(mission, LONG[:100], GREEDY, Limits(20), interrupt=flag)
     steps = turn.steps()
     for _ in range(calls):
         next(steps)
@@ -147,7 +148,7 @@ def test_two_missions_in_turn_answer_as_two_models_would(model):
     alone = [new_mission(model, *prompts), new_mission(model, *prompts, system='You are a door.')]
     one, two = new_mission(model), new_mission(model, system='You are a door.')
     for prompt in prompts:
-        steps = [m.answer(prompt, GREEDY, Limits(6)).steps() for m in (one, two)]
+        steps = [Answering(m, prompt, GREEDY, Limits(6)).steps() for m in (one, two)]
         while steps:
             steps = [s for s in steps if next(s, None) is not None]
     assert_same(snapshot(one), snapshot(alone[0]))
@@ -178,6 +179,44 @@ def test_why_an_answer_ended_and_what_it_cost_is_told():
     assert turn.prompt_tokens == mission.calls[1]
     whole = text_of(new_mission(open_model()), 'What?', max_tokens=30)
     stop = whole[20:23]
-    again = new_mission(open_model()).answer('What?', GREEDY, Limits(30, ('never', stop)))
+    again = Answering(new_mission(open_model()), 'What?', GREEDY, Limits(30, ('never', stop)))
     assert ''.join(again.steps()) == again.generation.text == whole.partition(stop)[0]
     assert again.generation.finish_reason == STOP
+
+
+def test_a_stop_text_and_what_follows_it_are_not_remembered():
+    plain = new_mission(open_model())
+    text = text_of(plain, 'What?', max_tokens=30)
+    stop = text[len(text) // 2:][:2]
+    mission = new_mission(open_model())
+    turn = Answering(mission, 'What?', GREEDY, Limits(30, (stop,)))
+    given = ''.join(turn.steps())
+    assert turn.generation.stopped_by_text and given == text[:text.index(stop)]
+    check_invariants(mission)
+    tokenizer, frame = mission.model.tokenizer, mission.model.template.frame
+    close = list(frame.answer_close)
+    assert mission.ids[-len(close):] == close
+    asked = len(plain.ids) - len(close) - 30
+    assert mission.ids[asked:-len(close)] == tokenizer.encode(given)
+    assert mission.turns[0].text == given
+
+
+def test_a_commit_that_fails_is_undone(monkeypatch):
+    mission = new_mission(open_model(), 'What?')
+    while mission.unread:
+        mission.read_next()
+    before = snapshot(mission)
+
+    def fail(*_):
+        raise MemoryError
+
+    for name in ('_remember', '_push'):
+        turn = Answering(mission, 'Where?', GREEDY, Limits(4))
+        steps = turn.steps()
+        while not turn.generation.ids:
+            next(steps)
+        with monkeypatch.context() as patch:
+            patch.setattr(mission, name, fail)
+            with pytest.raises(MemoryError):
+                list(steps)
+        assert_same(snapshot(mission), before)

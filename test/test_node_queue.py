@@ -86,7 +86,7 @@ def test_the_time_is_over_during_the_run_and_the_turn_is_undone(client: Client) 
 def test_the_time_is_over_while_a_long_prompt_is_read(client: Client) -> None:
     response = client.ask(SLOW + 'x' * 300, mission_id='prefill', timeout=0.06)
     assert response.error_code == R.TIMEOUT and response.usage.generated_tokens == 0
-    assert client.missions()['prefill'].turns == 0
+    assert 'prefill' not in client.missions()
 
 
 def test_the_default_time_limit_is_a_parameter(client: Client) -> None:

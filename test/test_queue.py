@@ -59,7 +59,7 @@ def test_drop_oldest_gives_the_place_of_the_one_that_waits_longest():
     assert take_all(queue) == ['c', 'd']
 
 
-def test_keep_last_keeps_one_request_per_mission():
+def test_keep_last_keeps_one_request_per_mission_in_its_place():
     queue = RequestQueue(2, KEEP_LAST)
     assert queue.put(request('a1', 'a')) is None
     assert queue.put(request('b1', 'b')) is None
@@ -67,7 +67,7 @@ def test_keep_last_keeps_one_request_per_mission():
     with pytest.raises(LfmError) as caught:
         queue.put(request('c1', 'c'))
     assert caught.value.code == ErrorCode.QUEUE_FULL
-    assert take_all(queue) == ['b1', 'a2']
+    assert take_all(queue) == ['a2', 'b1']
 
 
 @pytest.mark.parametrize('policy', POLICIES)
@@ -76,6 +76,7 @@ def test_a_queue_without_places_refuses_everything(policy):
     with pytest.raises(LfmError):
         queue.put(request())
     assert len(queue) == 0
+    assert queue.put(request(), free=1) is None, 'an idle model takes it at once'
 
 
 def test_cancelled_and_expired_requests_are_found_and_the_others_keep_their_order():
@@ -110,9 +111,13 @@ def test_nothing_is_lost_or_doubled_and_the_bound_holds(policy):
             except LfmError:
                 left.append(new)
             else:
-                waiting.append(new)
+                if displaced and policy == KEEP_LAST:
+                    waiting[waiting.index(displaced)] = new
+                else:
+                    waiting.append(new)
+                    if displaced:
+                        waiting.remove(displaced)
                 if displaced:
-                    waiting.remove(displaced)
                     left.append(displaced)
         elif waiting:
             if chance.random() < 0.3:

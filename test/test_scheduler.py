@@ -95,7 +95,7 @@ def test_a_timeout_in_the_queue_and_in_the_answer_are_told_apart(scheduler):
     late.opened.set()
     answer = request.wait(WAIT)
     assert (answer.finish_reason, answer.error_code) == (TIMEOUT, ErrorCode.TIMEOUT)
-    assert in_thread(scheduler, lambda: scheduler.store.get('m').turns) == []
+    assert in_thread(scheduler, lambda: 'm' in scheduler.store) is False
 
 
 @pytest.mark.parametrize('policy, codes', [
@@ -136,3 +136,30 @@ def test_defaults_may_change_between_two_requests(scheduler):
     scheduler.defaults = Defaults(Sampling(temperature=1.0, seed=3), 2)
     assert answer_of(scheduler, 'What?').usage.generated_tokens <= 2
     assert answer_of(scheduler, 'Go.', max_tokens=1).usage.generated_tokens == 1
+
+
+def test_work_on_a_mission_waits_for_the_questions_that_came_before_it(scheduler):
+    gate, _ = hold(scheduler)
+    first = scheduler.submit(Query('What?', 'm'))
+    scheduler.observe('m', 'It is dark.')
+    fork = scheduler.call(lambda: scheduler.store.fork('m', 'copy'), 'm', 'copy')
+    second = scheduler.submit(Query('Where?', 'm'))
+    gate.opened.set()
+    for request in (first, second):
+        assert request.wait(WAIT).error_code == ErrorCode.NONE
+    fork.result(WAIT)
+    copy, mission = scheduler.store.get('copy'), scheduler.store.get('m')
+    assert [t.prompt for t in copy.turns] == ['What?']
+    assert [t.prompt for t in mission.turns] == ['What?', 'Where?']
+    assert copy.ids == mission.ids[:len(copy.ids)], 'the observation stands between both'
+
+
+def test_a_question_that_is_refused_makes_no_mission(scheduler):
+    answer = scheduler.submit(Query('word ' * 2000, 'never')).wait(WAIT)
+    assert answer.error_code == ErrorCode.PROMPT_TOO_LONG
+    assert in_thread(scheduler, lambda: 'never' in scheduler.store) is False
+
+
+def test_a_queue_without_places_still_serves_an_idle_model(make):
+    scheduler = make(queue_size=0)
+    assert scheduler.submit(Query('What?', 'm')).wait(WAIT).error_code == ErrorCode.NONE

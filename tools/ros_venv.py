@@ -237,12 +237,13 @@ def mend_wheels(environment: Environment) -> None:
     numpy_include = subprocess.check_output(
         [str(environment.python), '-c', 'import numpy; print(numpy.get_include())'],
         env=environment.variables(), text=True).strip()
+    include = str(python_include())
     image_python = r'/opt/python/cp3\d+-cp3\d+'
     for file in environment.path.glob('share/**/*_pyExport.cmake'):
         text = file.read_text()
         text = re.sub(image_python + r'/lib/python3\.\d+/site-packages/numpy/_core/include',
                       lambda _: numpy_include, text)
-        text = re.sub(image_python + r'/include/python3\.\d+', lambda _: python_include(), text)
+        text = re.sub(image_python + r'/include/python3\.\d+', lambda _: include, text)
         file.write_text(text)
 
 

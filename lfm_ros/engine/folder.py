@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 import hashlib
 import json
 import mmap
@@ -37,6 +38,9 @@ _TYPES: dict[str, type] = {
                      'num_key_value_heads', 'conv_L_cache', 'context_length',
                      'max_position_embeddings'), int)}
 
+_POINTER = b'version https://git-lfs'
+# Files that hold no weights. Where there are no others, the graph need not be searched.
+_SMALL = ('.onnx', '.json', '.jinja', '.md', '.txt', '.model')
 _SAMPLE_ABOVE = 16 << 20
 _SAMPLE_BLOCKS = 64
 _SAMPLE_BYTES = 64 << 10
@@ -59,8 +63,11 @@ class ModelFolder:
 
     @property
     def name(self) -> str:
-        """Name of the model: the name of its folder."""
-        return self.root.name
+        """Name of the model: the name of its folder, or of its repository in a hub's cache."""
+        root = self.root.absolute()
+        if root.parent.name == 'snapshots':
+            return root.parent.parent.name.rpartition('--')[2]
+        return root.name
 
     @property
     def text_config(self) -> dict[str, Any]:
@@ -79,15 +86,17 @@ class ModelFolder:
         path = self.file(name)
         return read_json(path) if path else {}
 
+    @cached_property
     def files(self) -> list[Path]:
-        """Return the files that the model is made of: graph, its external data, tokenizer."""
+        """The files that the model is made of: graph, its external data, tokenizer."""
         names = ('config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
                  'chat_template.jinja')
-        return [self.graph, *self.weights(), *(p for p in map(self.file, names) if p)]
+        return [self.graph, *self._weights(), *(p for p in map(self.file, names) if p)]
 
-    def weights(self) -> list[Path]:
+    def _weights(self) -> list[Path]:
         """Return the files of external data that the graph names, as far as they are there."""
-        if not self.graph.stat().st_size:
+        others = [p for p in self.graph.parent.iterdir() if p.suffix not in _SMALL]
+        if not others or not self.graph.stat().st_size:
             return []
         with self.graph.open('rb') as stream, \
                 mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -96,15 +105,16 @@ class ModelFolder:
         paths = (self.graph.parent / os.fsdecode(name) for name in sorted(names))
         return [path for path in paths if path.is_file()]
 
+    @cached_property
     def fingerprint(self) -> str:
         """
-        Return a SHA-256 in hex that changes when the model changes.
+        SHA-256 in hex that changes when the model changes.
 
         Files above 16 MiB are sampled (both ends and 64 blocks of 64 KiB), so that a robot does
         not read a gigabyte twice at every start.
         """
         digest = hashlib.sha256()
-        for path in self.files():
+        for path in self.files:
             size = path.stat().st_size
             digest.update(f'{path.name}:{size}\n'.encode())
             with path.open('rb') as stream:
@@ -141,6 +151,12 @@ def _checked(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         if known is dict:
             settings[name] = _checked(path, value)
     return settings
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Tell whether Git has put a pointer in place of a large file."""
+    with path.open('rb') as stream:
+        return stream.read(len(_POINTER)) == _POINTER
 
 
 def find_model(path: str | Path, variant: str = '') -> ModelFolder:

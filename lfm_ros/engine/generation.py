@@ -41,6 +41,7 @@ class Generation:
     One answer while it is written.
 
     :ivar ids: its tokens, the end token included. All but the last are read into the state.
+    :ivar stopped_by_text: whether it ended before a stop text, which its tokens still hold.
     :ivar tokens_per_second: speed after the first token; 0 while there is one at most.
     """
 
@@ -49,6 +50,7 @@ class Generation:
         self.ids: list[int] = []
         self.text = ''
         self.finish_reason = ''
+        self.stopped_by_text = False
         self.tokens_per_second = 0.0
         self._model = model
         self._state = state
@@ -82,6 +84,7 @@ class Generation:
                 break
             piece, stopped = stops.push(stream.push(self.ids[-1]))
             self.text += piece
+            self.stopped_by_text = stopped
             self.finish_reason = STOP if stopped else self._reached_limit()
             yield piece
             if stopped:
@@ -89,8 +92,8 @@ class Generation:
             if self.finish_reason:
                 break
             logits = model.runner.run(state, self.ids[-1:], interrupt=self._interrupt)[-1]
-        piece, stopped = stops.push(stream.flush())
-        if not stopped:
+        piece, self.stopped_by_text = stops.push(stream.flush())
+        if not self.stopped_by_text:
             piece += stops.flush()
         self.text += piece
         yield piece

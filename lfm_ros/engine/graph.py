@@ -60,7 +60,6 @@ class GraphSignature:
     :param mask: name of the attention mask input ``[1, past + S]``, if it has one.
     :param positions: name of the position input ``[1, S]``, if it has one.
     :param keep: name of the scalar input "how many logits", if it has one.
-    :param vocabulary: last axis of the logits; 0 when the graph does not tell.
     """
 
     ids: str
@@ -74,8 +73,6 @@ class GraphSignature:
     keep_rank: int
     logits: str
     logits_dtype: np.dtype
-    vocabulary: int
-    head_pruned: bool
     states: tuple[StateTensor, ...]
     dialect: str
 
@@ -127,8 +124,6 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
         raise LfmError(ErrorCode.MODEL_FOREIGN, 'this graph keeps no state (no past_conv, '
                        'past.N.conv or past_key_values inputs): export it with its cache')
     keep = next((n for n in KEEP_NAMES if n in by_name), '')
-    logits = out_names['logits']
-    rows, width = (list(logits.shape) + [None, None])[-2:]
     dialects.discard('kv-only')
     return GraphSignature(
         ids='input_ids', ids_dtype=_dtype(by_name['input_ids']),
@@ -138,16 +133,19 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
         positions_dtype=_dtype(by_name.get('position_ids')),
         keep=keep, keep_dtype=_dtype(by_name.get(keep)),
         keep_rank=len(by_name[keep].shape) if keep else 0,
-        logits='logits', logits_dtype=_dtype(logits),
-        vocabulary=width if isinstance(width, int) else 0, head_pruned=rows == 1,
+        logits='logits', logits_dtype=_dtype(out_names['logits']),
         states=tuple(sorted(states, key=lambda t: (t.layer, t.kind))),
         dialect='+'.join(sorted(dialects)) or 'kv-only')
 
 
 def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[StateTensor, str]:
-    name, dtype = item.name, _dtype(item)
+    name = item.name
+    if not (_KEY_VALUE.fullmatch(name) or _CONV_D1.fullmatch(name) or _CONV_D2.fullmatch(name)):
+        raise LfmError(ErrorCode.MODEL_FOREIGN, f'this graph needs the input {name}, which this '
+                       'version cannot give: take another export of the model')
+    dtype = _dtype(item)
     rank = 4 if _KEY_VALUE.fullmatch(name) else 3
-    if name.startswith('past') and len(item.shape) != rank:
+    if len(item.shape) != rank:
         raise LfmError(ErrorCode.MODEL_FOREIGN, f'{name} has the shape {item.shape} in the graph '
                        f'instead of {rank} dimensions: export it again')
     if match := _KEY_VALUE.fullmatch(name):
@@ -160,7 +158,8 @@ def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[Sta
         state = StateTensor(name, name.replace('past_key_values', 'present', 1),
                             int(match[1]), match[2], shape, dtype)
         dialect = 'kv-only'
-    elif match := _CONV_D1.fullmatch(name) or _CONV_D2.fullmatch(name):
+    else:
+        layer = int(re.findall(r'\d+', name)[0])
         hidden, columns = item.shape[1], item.shape[2]
         dialect = 'past_conv' if name.startswith('past_conv') else 'past.conv'
         if not isinstance(hidden, int):
@@ -168,11 +167,8 @@ def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[Sta
         if not isinstance(columns, int):
             columns = config.get('conv_L_cache', 3) - (dialect == 'past.conv')
         shape = (1, hidden, columns)
-        state = StateTensor(name, name.replace('past', 'present', 1), int(match[1]), 'conv',
+        state = StateTensor(name, name.replace('past', 'present', 1), layer, 'conv',
                             shape, dtype)
-    else:
-        raise LfmError(ErrorCode.MODEL_FOREIGN, f'this graph needs the input {name}, which no '
-                       'known export of LFM2 or of a plain transformer has: export it again')
     if not all(n > 0 for i, n in enumerate(shape) if not (state.grows and i == 2)):
         raise LfmError(ErrorCode.MODEL_FOREIGN, f'the size of {name} is open in the graph '
                        f'({item.shape}) and config.json does not give it: add config.json')

@@ -63,10 +63,10 @@ class Model:
         self.folder: ModelFolder = find_model(path, options.variant)
         self._tokenizer: Tokenizer | None = None
         self._template: ChatTemplate | None = None
-        try:
-            self.session, self.signature, self.runner = self._open()
-        except SizesDisagree:
-            self.session, self.signature, self.runner = self._open(reuse=False)
+        # The second try is outside of the handler, whose error holds the first session.
+        opened = self._open() or self._open(reuse=False)
+        assert opened, 'without reuse of memory, sizes cannot disagree'
+        self.session, self.signature, self.runner = opened
         self.context_length = self.runner.limit
         self.vocabulary = self.runner.vocabulary
         if not math.isfinite(self.runner.run(self.new_state(), [0]).max()):
@@ -78,13 +78,19 @@ class Model:
             self._check_vocabulary(self._tokenizer.size, 'the tokenizer')
         if speaks:
             self._template = ChatTemplate.open(self.folder, self.tokenizer)
-        self.sampling = recommended(self.folder.generation)
+        self.sampling = recommended(self.folder.generation, self.model_type)
         self.end_ids = self._end_ids()
 
     @property
     def name(self) -> str:
         """Name of the model."""
         return self.folder.name
+
+    @property
+    def model_type(self) -> str:
+        """Architecture, as config.json or genai_config.json names it; empty if neither does."""
+        return str(self.folder.text_config.get('model_type')
+                   or self.folder.genai.get('model', {}).get('type', ''))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -123,8 +129,7 @@ class Model:
         return {
             'name': self.name, 'path': str(self.folder.root),
             'graph': str(self.folder.graph.relative_to(self.folder.root)),
-            'model_type': str(self.folder.text_config.get('model_type')
-                              or self.folder.genai.get('model', {}).get('type', '')),
+            'model_type': self.model_type,
             'dialect': sig.dialect, 'providers': self.session.get_providers(),
             'context_length': self.context_length, 'vocabulary': self.vocabulary,
             'conv_layers': len(sig.conv), 'attention_layers': len(sig.key_value) // 2,
@@ -136,17 +141,24 @@ class Model:
             'reads_in_chunks': self.runner.longest_call > 1, 'position_ids': bool(sig.positions),
             'head_pruned': self.runner.head_pruned, 'vision': False,
             'files': {str(p.relative_to(self.folder.root)): p.stat().st_size
-                      for p in self.folder.files()},
-            'fingerprint': self.folder.fingerprint(),
+                      for p in self.folder.files},
+            'fingerprint': self.folder.fingerprint,
         }
 
     def _open(self, reuse: bool = True
-              ) -> tuple[onnxruntime.InferenceSession, GraphSignature, Runner]:
+              ) -> tuple[onnxruntime.InferenceSession, GraphSignature, Runner] | None:
+        """Open and try the graph; None when it must be opened without reuse of memory."""
         session = open_session(self.folder.graph, self.options.providers, self.options.threads,
                                reuse)
         signature = read_signature(session.get_inputs(), session.get_outputs(),
                                    self.folder.text_config, self.folder.genai)
-        return session, signature, Runner(session, signature, self._context_length())
+        try:
+            runner = Runner(session, signature, self._context_length())
+        except SizesDisagree:
+            if reuse:
+                return None
+            raise
+        return session, signature, runner
 
     def _context_length(self) -> int:
         most = (self.folder.genai.get('model', {}).get('context_length')
@@ -173,6 +185,8 @@ class Model:
             values = value if isinstance(value, list) else [value]
             found.update(i for i in values if isinstance(i, int))
         if self._tokenizer:
-            ids = map(self._tokenizer.id_of, END_TOKENS)
+            ids = [*map(self._tokenizer.id_of, END_TOKENS)]
+            if self._template:
+                ids.append(self._template.frame.answer_close[0])
             found.update(i for i in ids if i in self._tokenizer.control_ids)
         return frozenset(found)

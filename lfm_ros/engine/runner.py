@@ -71,7 +71,11 @@ class Runner:
         self._quiet = Interrupt()
         try:
             self.vocabulary, self.head_pruned = self._measure_logits()
+        except SizesDisagree:
+            raise
         except LfmError as error:
+            if error.code != ErrorCode.MODEL_RUN_FAILED:
+                raise
             raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, 'the graph opens but does not run on '
                            f'{", ".join(session.get_providers())}: export it for this provider '
                            f'({error.message})') from error
@@ -81,7 +85,9 @@ class Runner:
         if not self._can_continue([3, 4, 5]):
             # onnxruntime-genai's fp16 export for the CPU reads several tokens only at position 0.
             self.longest_call = 1
-            self._can_continue([3])
+            if not self._can_continue([3]):
+                raise LfmError(ErrorCode.MODEL_FOREIGN, 'the graph runs, but not behind tokens '
+                               'that it has read before: export it again with its cache')
         self.shared = self._can_share()
 
     def new_state(self) -> State:

@@ -24,6 +24,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     'repetition_penalty': (0.1, 5.0, '1 is off'),
 }
 
+_COLDEST = 1e-6
 _TOP = 256  # so many tokens nearly always hold top_p of the probability
 
 
@@ -66,12 +67,13 @@ class Sampling:
         return self.temperature == 0 or self.top_k == 1
 
 
-def recommended(generation: Mapping[str, Any]) -> Sampling:
+def recommended(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Sampling:
     """
     Return the sampling that a model asks for.
 
-    :param generation: generation_config.json of the model. Where it names no sampling, as those
-        of LFM2 do not, the values of the LFM2 model cards hold.
+    :param generation: generation_config.json of the model. Where it names no sampling, the
+        values of the LFM2 model cards hold for LFM2; other models are then greedy, as
+        transformers has it.
     """
     given = {n: generation[n] for n in RANGES if isinstance(generation.get(n), (int, float))}
     if 'top_k' in given:
@@ -81,7 +83,7 @@ def recommended(generation: Mapping[str, Any]) -> Sampling:
             return Sampling(temperature=0.0, min_p=0.0,
                             repetition_penalty=given.get('repetition_penalty', 1.0))
         if not given:
-            return Sampling()
+            return Sampling() if model_type.startswith('lfm') else Sampling(0.0, 0, 1.0, 0.0, 1.0)
         return Sampling(**{'temperature': 1.0, 'min_p': 0.0, 'repetition_penalty': 1.0, **given})
     except LfmError as error:
         raise LfmError(ErrorCode.MODEL_DAMAGED, 'generation_config.json of the model cannot be '
@@ -125,21 +127,22 @@ class Sampler:
 
     def _draw(self, logits: np.ndarray) -> int:
         rule = self.sampling
-        scores = logits / np.float32(rule.temperature)
-        best = scores.max()
+        # The best is 0: no temperature, however small, makes it overflow.
+        with np.errstate(over='ignore'):
+            scores = (logits - logits.max()) / np.float32(max(rule.temperature, _COLDEST))
         tokens: np.ndarray | None = None  # None: all
         if 0 < rule.top_k < len(scores):
             tokens = np.argpartition(scores, -rule.top_k)[-rule.top_k:]
         if rule.top_p < 1:
             tokens = _nucleus(scores, tokens, rule.top_p)
         if rule.min_p > 0:
-            floor = best + math.log(rule.min_p)
+            floor = math.log(rule.min_p)
             if tokens is None:
                 tokens = np.flatnonzero(scores >= floor)
             else:
                 tokens = tokens[scores[tokens] >= floor]
         kept = scores if tokens is None else scores[tokens]
-        total = np.cumsum(np.exp((kept - best).astype(np.float64)))
+        total = np.cumsum(np.exp(kept.astype(np.float64)))
         place = int(np.searchsorted(total, self._random.random() * total[-1], side='right'))
         place = min(place, len(total) - 1)
         return int(place if tokens is None else tokens[place])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 import re
 
+from lfm_ros.engine.folder import is_lfs_pointer
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import onnxruntime
@@ -14,7 +15,6 @@ import onnxruntime
 CPU = 'CPUExecutionProvider'
 
 _FATAL_ONLY = 4
-_POINTER = b'version https://git-lfs'
 
 
 def open_session(graph: Path, providers: Sequence[str] = (CPU,),
@@ -49,15 +49,14 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
 
 def _check_readable(path: Path) -> None:
     try:
-        with path.open('rb') as stream:
-            head = stream.read(len(_POINTER))
+        pointer, empty = is_lfs_pointer(path), not path.stat().st_size
     except OSError as error:
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{path} cannot be read '
                        f'({error.strerror}): check its permissions') from error
-    if head == _POINTER:
+    if pointer:
         raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is a Git LFS pointer, not the model: '
                        "run 'git lfs pull' in its repository")
-    if not head:
+    if empty:
         raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is empty: copy the model again')
 
 
@@ -68,10 +67,9 @@ def _explain(graph: Path, text: str) -> LfmError:
     data = sorted(p for p in graph.parent.iterdir()
                   if p.name.startswith(graph.name) and p != graph)
     for path in data:
-        with path.open('rb') as stream:
-            if stream.read(len(_POINTER)) == _POINTER:
-                return LfmError(ErrorCode.WEIGHTS_MISSING, f'{path} is a Git LFS pointer, not '
-                                "the weights: run 'git lfs pull' in its repository")
+        if is_lfs_pointer(path):
+            return LfmError(ErrorCode.WEIGHTS_MISSING, f'{path} is a Git LFS pointer, not the '
+                            "weights: run 'git lfs pull' in its repository")
     if external and re.search(r'out of bounds|in full|file size|exceed|beyond', text):
         return LfmError(ErrorCode.WEIGHTS_MISSING, f'the weights beside {graph} are shorter than '
                         f'the graph says, the copy was cut: copy them again ({short})')

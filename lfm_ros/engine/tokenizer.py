@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import re
 
+from lfm_ros.engine.folder import is_lfs_pointer
 from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -25,6 +26,8 @@ class Tokenizer:
     The tokenizer of a model.
 
     :param inner: a tokenizer of the library ``tokenizers``.
+    :ivar size: how many ids a graph must know: one more than the highest.
+    :ivar longest: the most characters that one token stands for.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
@@ -37,6 +40,9 @@ class Tokenizer:
         controls = {i: t.content for i, t in added.items()
                     if t.special or _MARKER.fullmatch(t.content)}
         self.control_ids = frozenset(controls)
+        vocabulary = inner.get_vocab(with_added_tokens=True)
+        self.size = max(vocabulary.values(), default=-1) + 1
+        self.longest = max(map(len, vocabulary), default=1)
         self._special = frozenset(i for i, t in added.items() if t.special)
         longest_first = sorted(controls.values(), key=len, reverse=True)
         self._control = re.compile('|'.join(map(re.escape, longest_first)) or r'(?!)')
@@ -51,15 +57,10 @@ class Tokenizer:
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)))
         except Exception as error:  # the library raises plain Exception
-            hint = "it is a Git LFS pointer, run 'git lfs pull'" if _is_pointer(path) else \
+            hint = "it is a Git LFS pointer, run 'git lfs pull'" if is_lfs_pointer(path) else \
                 f'{error}: copy it again'
             raise LfmError(ErrorCode.TOKENIZER_INVALID,
                            f'{path} is not a tokenizer: {hint}') from error
-
-    @property
-    def size(self) -> int:
-        """Return how many ids a graph must know: one more than the highest."""
-        return max(self._inner.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def id_of(self, token: str) -> int | None:
         """Return the id of one token, by its exact text."""
@@ -71,7 +72,8 @@ class Tokenizer:
 
     def encode_control(self, text: str) -> list[int]:
         """Encode text of a template, in which control tokens mean what they say."""
-        return self._inner.encode(text, add_special_tokens=False).ids
+        # encode() would keep all other threads waiting, this lets go of the interpreter's lock.
+        return self._inner.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def encode(self, text: str) -> list[int]:
         """Encode text from outside: what looks like a control token stays plain text."""
@@ -164,7 +166,7 @@ class StopTexts:
         found = [p for p in (self._held.find(s) for s in self._stops) if p >= 0]
         if found:
             return self._held[:min(found)], True
-        keep = max((n for s in self._stops for n in range(1, len(s))
+        keep = max((n for s in self._stops for n in range(1, min(len(s), len(self._held) + 1))
                     if self._held.endswith(s[:n])), default=0)
         cut = len(self._held) - keep
         given, self._held = self._held[:cut], self._held[cut:]
@@ -185,8 +187,3 @@ def check_text(text: str, what: str) -> None:
     if bad := _NOT_UTF8.search(text):
         raise LfmError(ErrorCode.INVALID_TEXT, f'the {what} was not valid UTF-8 when it was '
                        f'sent (character {bad.start() + 1}): encode it as UTF-8')
-
-
-def _is_pointer(path: object) -> bool:
-    with open(str(path), 'rb') as stream:
-        return stream.read(16) == b'version https://'

@@ -3,24 +3,22 @@
 """A named conversation with a state of its own."""
 from __future__ import annotations
 
-from collections.abc import Generator
 from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
 import time
 
 from lfm_ros.engine.generation import Generation
-from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.generation import STOP
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.runner import Interrupt
-from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.state import Mark
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
 
-KEPT_MARKS = 8  # turns to which a rewind costs nothing; older ones are read again
+KEPT_MARKS = 32  # places to which a rewind costs nothing; between them it reads again
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,15 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class _Savepoint:
+class Savepoint:
+    """All of a mission that a turn may change, as it was before."""
+
     mark: Mark
     ids: int
     calls: int
+    turns: int
     unread: tuple[int, ...]
+    marks: tuple[Mark, ...]
     message: int | None
 
 
@@ -86,6 +88,11 @@ class Mission:
         """Return how many of its ids the model has not read yet."""
         return sum(self.unread)
 
+    @property
+    def closing_tokens(self) -> int:
+        """Return how many tokens close an answer."""
+        return len(self._frame.answer_close)
+
     def fork(self, mission_id: str) -> Mission:
         """Return a copy under another name."""
         other = copy.copy(self)
@@ -103,8 +110,9 @@ class Mission:
         It becomes a line of the user message that the next question ends.
         """
         check_text(text, 'observation')
-        line = self.model.tokenizer.encode(text.rstrip('\n') + '\n')
-        self._check_room(len(line))
+        if not text.strip():
+            raise LfmError(ErrorCode.EMPTY_PROMPT, 'the observation is empty: send some text')
+        line = self.encode(text.rstrip('\n') + '\n')
         self._push([*self._open_message(), *line])
         self.used_at = time.monotonic()
 
@@ -121,21 +129,20 @@ class Mission:
         self.calls.append(self.unread.pop(0))
         return logits[-1]
 
-    def answer(self, prompt: str, sampling: Sampling, limits: Limits, aside: bool = False,
-               interrupt: Interrupt | None = None) -> Answering:
+    def encode(self, text: str) -> list[int]:
         """
-        Begin a turn.
+        Return the ids of text from outside.
 
-        :param limits: ``room`` is filled in here.
-        :param aside: forget the turn afterwards.
+        :raises LfmError: when it leaves no room for an answer of one token.
         """
-        words = self.model.tokenizer.encode(prompt)
-        self._check_room(len(words))
-        self.used_at = time.monotonic()
-        limits = Limits(limits.max_tokens, limits.stop, len(self._frame.answer_close))
-        return Answering(self, prompt, words, aside,
-                         Generation(self.model, self.state, sampling, limits, interrupt),
-                         interrupt)
+        tokenizer, limit = self.model.tokenizer, self.model.context_length
+        if len(text) > limit * tokenizer.longest:  # not worth the time
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {len(text)} characters and '
+                           f'the context holds {limit} tokens: send less text or raise '
+                           'model.context_length')
+        ids = tokenizer.encode(text)
+        self._check_room(len(ids))
+        return ids
 
     def rewind(self, turns: int) -> None:
         """
@@ -159,6 +166,51 @@ class Mission:
         self.calls, self.unread = calls[:place], calls[place:_calls_until(calls, target)]
         del self.ids[target:], self.turns[turns:]
         self._message = None
+
+    def save(self) -> Savepoint:
+        """Return all that a turn may change."""
+        return Savepoint(self.state.mark(), len(self.ids), len(self.calls), len(self.turns),
+                         tuple(self.unread), tuple(self._marks), self._message)
+
+    def undo(self, point: Savepoint) -> None:
+        """Go back to a savepoint."""
+        self.state.restore(point.mark)
+        del self.ids[point.ids:], self.calls[point.calls:], self.turns[point.turns:]
+        self.unread, self._marks = list(point.unread), list(point.marks)
+        self._message = point.message
+
+    def add_question(self, words: Sequence[int]) -> None:
+        """End the user message with a question and open the answer."""
+        self.used_at = time.monotonic()
+        self._push([*self._open_message(), *words, *self._frame.answer_open])
+
+    def commit_ids(self, prompt: str, answer: Generation) -> None:
+        """Make a question and the tokens of its answer a turn."""
+        read, last = answer.ids[:-1], answer.ids[-1:]
+        self.ids.extend(read)
+        self.calls.extend([1] * len(read))
+        # The last token was chosen but never read; it is read with what closes the answer.
+        self._close(prompt, answer.text, answer.finish_reason, [] if answer.ended else last)
+
+    def commit_text(self, prompt: str, text: str, asked: Mark) -> None:
+        """
+        Make a question and a text that ended before a stop text a turn.
+
+        The model has read on, into words that nobody got: it goes back to the question and
+        reads the text.
+
+        :param asked: the state after the question.
+        """
+        self.state.restore(asked)
+        self._close(prompt, text, STOP, self.model.tokenizer.encode(text))
+
+    def _close(self, prompt: str, text: str, finish_reason: str, rest: Sequence[int]) -> None:
+        assert self._message is not None, 'no question was added'
+        self._remember()
+        self._push([*rest, *self._frame.answer_close])
+        self.turns.append(Turn(self._message, prompt, text, finish_reason))
+        self._message = None
+        self.used_at = time.monotonic()
 
     def _push(self, ids: Sequence[int]) -> None:
         self.ids.extend(ids)
@@ -188,86 +240,9 @@ class Mission:
     def _remember(self) -> None:
         """Keep a mark here; the first one, after the system prompt, stays."""
         self._marks.append(self.state.mark())
-        if len(self._marks) > KEPT_MARKS + 1:
-            del self._marks[1]
-
-    def _save(self) -> _Savepoint:
-        return _Savepoint(self.state.mark(), len(self.ids), len(self.calls),
-                          tuple(self.unread), self._message)
-
-    def _undo(self, point: _Savepoint) -> None:
-        self.state.restore(point.mark)
-        del self.ids[point.ids:], self.calls[point.calls:]
-        self.unread = list(point.unread)
-        self._message = point.message
-
-
-class Answering:
-    """
-    A turn in progress: it commits whole, or the mission is as it was.
-
-    :ivar generation: the answer as far as it is written.
-    :ivar prompt_tokens: tokens read for this turn; ``cached_tokens``: those known before.
-    """
-
-    def __init__(self, mission: Mission, prompt: str, words: list[int], aside: bool,
-                 generation: Generation, interrupt: Interrupt | None) -> None:
-        self.generation = generation
-        self.prompt_tokens = 0
-        self.cached_tokens = mission.state.position
-        self.time_to_first_token = 0.0
-        self._mission = mission
-        self._prompt = prompt
-        self._words = words
-        self._aside = aside
-        self._interrupt = interrupt
-
-    def steps(self) -> Generator[str, None, None]:
-        """
-        Work until the turn is committed; closing the iterator earlier undoes it.
-
-        :returns: after every call of the model, the text that became certain.
-        """
-        mission = self._mission
-        started = time.monotonic()
-        # What was left unread belongs to the mission, whatever becomes of this turn.
-        while mission.unread:
-            mission.read_next(self._interrupt)
-            yield ''
-        point = mission._save()
-        done = False
-        try:
-            mission._push([*mission._open_message(), *self._words,
-                           *mission._frame.answer_open])
-            self.prompt_tokens = len(mission.ids) - self.cached_tokens
-            while True:
-                logits = mission.read_next(self._interrupt)
-                if not mission.unread:
-                    break
-                yield ''
-            for piece in self.generation.steps(logits, mission.ids):
-                self.time_to_first_token = self.time_to_first_token or time.monotonic() - started
-                yield piece
-            done = not self._aside
-        finally:
-            if done:
-                self._commit()
-            else:
-                mission._undo(point)
-
-    def _commit(self) -> None:
-        mission, answer = self._mission, self.generation
-        read, last = answer.ids[:-1], answer.ids[-1:]
-        mission.ids.extend(read)
-        mission.calls.extend([1] * len(read))
-        mission._remember()
-        # The last token was chosen but never read; it is read with what closes the answer.
-        mission._push([*([] if answer.ended else last), *mission._frame.answer_close])
-        assert mission._message is not None
-        mission.turns.append(
-            Turn(mission._message, self._prompt, answer.text, answer.finish_reason))
-        mission._message = None
-        mission.used_at = time.monotonic()
+        if len(self._marks) > KEPT_MARKS:
+            # Every second of the older ones goes: a rewind stays cheap where it is likely.
+            del self._marks[1:-KEPT_MARKS // 2:2]
 
 
 def _calls_until(calls: list[int], position: int) -> int:

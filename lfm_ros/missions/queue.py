@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -35,26 +36,32 @@ class RequestQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, request: Request) -> Request | None:
+    def put(self, request: Request, free: int = 0) -> Request | None:
         """
         Take a request.
 
+        :param free: how many requests beyond ``size`` fit, since the model is idle.
         :returns: the request that lost its place and must be answered.
         :raises LfmError: QUEUE_FULL.
         """
-        displaced = None
         if self.policy == KEEP_LAST:
             mission = request.query.mission_id
-            displaced = next((r for r in self._waiting if r.query.mission_id == mission), None)
-        elif self.policy == DROP_OLDEST and len(self._waiting) >= self.size and self._waiting:
-            displaced = self._waiting[0]
-        if displaced:
-            self._waiting.remove(displaced)
-        elif len(self._waiting) >= self.size:
-            raise LfmError(ErrorCode.QUEUE_FULL, f'{len(self._waiting)} requests wait already: '
-                           'ask again later or raise queue.size')
+            for place, other in enumerate(self._waiting):
+                if other.query.mission_id == mission:
+                    self._waiting[place] = request
+                    return other
+        displaced = None
+        if len(self._waiting) >= self.size + free:
+            if self.policy != DROP_OLDEST or not self._waiting:
+                raise LfmError(ErrorCode.QUEUE_FULL, f'{len(self._waiting)} requests wait '
+                               'already: ask again later or raise queue.size')
+            displaced = self._waiting.popleft()
         self._waiting.append(request)
         return displaced
+
+    def holds(self, missions: Collection[str], before: int) -> bool:
+        """Tell whether a request for one of these missions waits with a lower number."""
+        return any(r.number < before and r.query.mission_id in missions for r in self._waiting)
 
     def take(self) -> Request | None:
         """Return the request that waits longest."""

@@ -26,6 +26,7 @@ ERROR = 'error'
 
 MOST_TOKENS = 1 << 20
 MOST_STOPS = 16
+LONGEST_STOP = 256
 LONGEST_ID = 128
 LONGEST_TIMEOUT = 86400.0
 LONGEST_PROMPT = 1 << 20
@@ -73,6 +74,9 @@ class Query:
                            f'send {MOST_STOPS} at most')
         for text in self.stop:
             check_text(text, 'stop text')
+            if len(text) > LONGEST_STOP:
+                raise LfmError(ErrorCode.INVALID_VALUE, f'a stop text has {len(text)} '
+                               f'characters: send {LONGEST_STOP} at most')
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class Request:
         self.arrived = time.monotonic()
         self.deadline = self.arrived + timeout if timeout else math.inf
         self.started = 0.0
+        self.number = 0  # in the order in which the scheduler took requests and other work
         self.interrupt = Interrupt()
         self.answer: Answer | None = None
         self.wake: Callable[[], None] = lambda: None  # of the scheduler that holds it

@@ -7,17 +7,19 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+import itertools
 import logging
 import threading
 import time
 from typing import Any
 
 from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.mission import Answering
+from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.queue import REJECT
 from lfm_ros.missions.queue import RequestQueue
 from lfm_ros.missions.request import Answer
@@ -45,6 +47,7 @@ class Defaults:
 class _Job:
     """Work on missions that is no turn, done in the thread of the model between two calls."""
 
+    number: int
     missions: frozenset[str]
     work: Callable[[], Any]
     future: Future[Any]
@@ -70,6 +73,8 @@ class Scheduler:
         self.running: Request | None = None
         self._queue = RequestQueue(queue_size, policy)
         self._jobs: deque[_Job] = deque()
+        self._numbers = itertools.count(1)
+        self._reading_ahead = Interrupt()
         self._change = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name='lfm_model', daemon=True)
@@ -111,8 +116,8 @@ class Scheduler:
         """
         Do work on missions in the thread of the model; returns at once.
 
-        :param missions: while one of them is being answered, the work waits for the end of the
-            turn.
+        :param missions: the work waits for the end of all requests to one of them that came
+            earlier.
         """
         future: Future[Any] = Future()
         with self._change:
@@ -122,13 +127,13 @@ class Scheduler:
                 future.set_exception(LfmError(
                     ErrorCode.QUEUE_FULL, f'{MOST_JOBS} operations wait already: send fewer'))
             else:
-                self._jobs.append(_Job(frozenset(missions), work, future))
+                self._jobs.append(_Job(next(self._numbers), frozenset(missions), work, future))
                 self._change.notify()
         return future
 
     def observe(self, mission_id: str, text: str) -> Future[Any]:
         """Tell a mission something that needs no answer; returns at once."""
-        return self.call(lambda: self.store.get_or_create(mission_id).observe(text), mission_id)
+        return self.call(lambda: self.store.observe(mission_id, text), mission_id)
 
     def stop(self) -> None:
         """Undo what runs, answer all that waits, end the thread; the missions stay."""
@@ -136,6 +141,7 @@ class Scheduler:
             self._stopping = True
             running = self.running
             self._change.notify()
+        self._reading_ahead.set()
         if running:
             running.cancel()
         if threading.current_thread() is not self._thread:
@@ -146,7 +152,8 @@ class Scheduler:
             if self._stopping:
                 raise _not_active()
             request.wake = self._wake
-            displaced = self._queue.put(request)
+            request.number = next(self._numbers)
+            displaced = self._queue.put(request, free=0 if self.running else 1)
             self._change.notify()
             return displaced
 
@@ -176,13 +183,15 @@ class Scheduler:
     def _answer(self, request: Request) -> None:
         request.started = time.monotonic()
         turn: Answering | None = None
+        known = request.query.mission_id in self.store
         try:
             _check_ended(request)
             query, defaults = request.query, self.defaults
             mission = self.store.get_or_create(query.mission_id)
             limits = Limits(query.max_tokens or defaults.max_tokens, query.stop)
             sampling = defaults.sampling.changed(query.sampling)
-            turn = mission.answer(query.prompt, sampling, limits, query.aside, request.interrupt)
+            turn = Answering(mission, query.prompt, sampling, limits, query.aside,
+                             request.interrupt)
             steps = turn.steps()
             try:
                 for text in steps:
@@ -192,6 +201,8 @@ class Scheduler:
             finally:
                 steps.close()  # undoes a turn that was left in the middle
         except Exception as error:
+            if not known:
+                self.store.discard(request.query.mission_id)
             self._fail(request, self._reason(request, error),
                        turn.generation.text if turn else '', _usage(request, turn))
         else:
@@ -220,7 +231,8 @@ class Scheduler:
         with self._change:
             ended = self._queue.take_ended()
             busy = self.running.query.mission_id if self.running else None
-            ready = [j for j in self._jobs if busy not in j.missions]
+            ready = [j for j in self._jobs
+                     if busy not in j.missions and not self._queue.holds(j.missions, j.number)]
             for job in ready:
                 self._jobs.remove(job)
         for request in ended:
@@ -244,7 +256,9 @@ class Scheduler:
         if mission is None:
             return False
         try:
-            mission.read_next()
+            mission.read_next(self._reading_ahead)
+        except Interrupted:
+            return False
         except Exception as error:  # the question that needs it will be answered with the error
             _log.error('reading ahead failed: %s', str(error) or type(error).__name__)
             return False

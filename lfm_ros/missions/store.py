@@ -76,6 +76,24 @@ class MissionStore:
             self._missions[mission_id] = self._blank.fork(mission_id)
         return self._missions[mission_id]
 
+    def __contains__(self, mission_id: str) -> bool:
+        """Tell whether there is such a mission."""
+        return mission_id in self._missions
+
+    def observe(self, mission_id: str, text: str) -> None:
+        """Tell a mission something that needs no answer; it is made if need be."""
+        known = mission_id in self
+        try:
+            self.get_or_create(mission_id).observe(text)
+        except LfmError:
+            if not known:
+                self.discard(mission_id)
+            raise
+
+    def discard(self, mission_id: str) -> None:
+        """Delete a mission if it is there."""
+        self._missions.pop(mission_id, None)
+
     def reset(self, mission_id: str) -> None:
         """Forget all turns of a mission."""
         self.get(mission_id)

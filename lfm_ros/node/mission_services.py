@@ -49,6 +49,8 @@ class MissionServices:
     def _serve(self, kind: Any, name: str, work: Callable[[MissionStore, Any], None]) -> None:
         """Offer an operation on one mission; it waits for the end of the mission's turn."""
         def handle(request: Any, send: Callable[[Any], None]) -> None:
+            touched = {_id(request), getattr(request, 'new_mission_id', _id(request))}
+
             def done(error: BaseException | None) -> None:
                 run_later(self._node, lambda: finish(_with_error(kind.Response(), error)))
 
@@ -61,7 +63,7 @@ class MissionServices:
             except LfmError as error:
                 done(error)
                 return
-            future = scheduler.call(lambda: work(scheduler.store, request), _id(request))
+            future = scheduler.call(lambda: work(scheduler.store, request), *touched)
             future.add_done_callback(lambda f: done(f.exception()))
 
         DeferredService(self._node, kind, f'~/missions/{name}', handle)

@@ -1,0 +1,74 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A turn of a mission while it is in progress."""
+from __future__ import annotations
+
+from collections.abc import Generator
+import time
+
+from lfm_ros.engine.generation import Generation
+from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.runner import Interrupt
+from lfm_ros.engine.sampling import Sampling
+from lfm_ros.missions.mission import Mission
+
+
+class Answering:
+    """
+    A turn in progress: it commits whole, or the mission is as it was.
+
+    :param limits: when the answer ends; its ``room`` is filled in here.
+    :param aside: forget the turn afterwards.
+    :ivar generation: the answer as far as it is written.
+    :ivar prompt_tokens: tokens read for this turn; ``cached_tokens``: those known before.
+    :raises LfmError: when the question does not fit.
+    """
+
+    def __init__(self, mission: Mission, prompt: str, sampling: Sampling, limits: Limits,
+                 aside: bool = False, interrupt: Interrupt | None = None) -> None:
+        self._mission = mission
+        self._prompt = prompt
+        self._words = mission.encode(prompt)
+        self._aside = aside
+        self._interrupt = interrupt
+        self._stop = limits.stop
+        limits = Limits(limits.max_tokens, limits.stop, mission.closing_tokens)
+        self.generation = Generation(mission.model, mission.state, sampling, limits, interrupt)
+        self.prompt_tokens = 0
+        self.cached_tokens = mission.state.position
+        self.time_to_first_token = 0.0
+
+    def steps(self) -> Generator[str, None, None]:
+        """
+        Work until the turn is committed; closing the generator earlier undoes it.
+
+        :returns: after every call of the model, the text that became certain.
+        """
+        mission, started = self._mission, time.monotonic()
+        # What was left unread belongs to the mission, whatever becomes of this turn.
+        while mission.unread:
+            mission.read_next(self._interrupt)
+            yield ''
+        point = mission.save()
+        committed = False
+        try:
+            mission.add_question(self._words)
+            self.prompt_tokens = len(mission.ids) - self.cached_tokens
+            while True:
+                logits = mission.read_next(self._interrupt)
+                if not mission.unread:
+                    break
+                yield ''
+            asked = mission.state.mark() if self._stop else None
+            for piece in self.generation.steps(logits, mission.ids):
+                self.time_to_first_token = self.time_to_first_token or time.monotonic() - started
+                yield piece
+            if not self._aside:
+                if self.generation.stopped_by_text and asked:
+                    mission.commit_text(self._prompt, self.generation.text, asked)
+                else:
+                    mission.commit_ids(self._prompt, self.generation)
+                committed = True
+        finally:
+            if not committed:
+                mission.undo(point)

@@ -1,0 +1,44 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model that ships with the package, in the node."""
+from collections.abc import Iterator
+
+from lfm_ros import msg
+from lfm_ros import srv
+from node_client import Client
+from node_support import ROOT
+from node_support import running_node
+import pytest
+
+GRAPH = ROOT / 'lfm_ros' / 'models' / 'demo' / 'model.onnx'
+
+pytestmark = pytest.mark.skipif(
+    not GRAPH.exists(), reason=f'the embedded model is not there: {GRAPH.relative_to(ROOT)}')
+
+
+@pytest.fixture(scope='module')
+def client() -> Iterator[Client]:
+    """Give a client of a node with the embedded model."""
+    with running_node(model='', model__path='demo') as client:
+        yield client
+
+
+def test_the_word_demo_opens_it(client: Client) -> None:
+    info = client.call(srv.GetModelInfo, '~/model_info')
+    assert (info.error_code, info.name) == (msg.Response.NONE, 'demo')
+
+
+def test_it_ends_its_answers_in_words_and_by_itself(client: Client) -> None:
+    response = client.ask('hello', mission_id='words')
+    assert (response.error_code, response.finish_reason) == (
+        msg.Response.NONE, msg.Response.FINISH_STOP)
+    assert response.text.strip() and '\ufffd' not in response.text
+
+
+def test_an_observation_changes_what_it_knows(client: Client) -> None:
+    observe = client.publisher(msg.Observation, '~/observe')
+    observe.publish(msg.Observation(mission_id='seen', text='The battery is at 34 percent.'))
+    client.wait_status(lambda s: any(
+        m.mission_id == 'seen' and not m.pending_tokens for m in s.missions))
+    answer = client.ask('What is the battery level?', mission_id='seen').text
+    assert answer != client.ask('What is the battery level?', mission_id='not seen').text
