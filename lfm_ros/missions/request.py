@@ -153,6 +153,11 @@ class Request:
         """Tell whether it was cancelled."""
         return self.interrupt.is_set
 
+    @property
+    def queued(self) -> float:
+        """Return the seconds between its arrival and the start of the work on it."""
+        return (self.started or time.monotonic()) - self.arrived
+
     def cancel(self) -> None:
         """Give up the request, wherever it is; it is answered as cancelled."""
         self.interrupt.set()
@@ -197,7 +202,7 @@ class Request:
         reasons = {ErrorCode.CANCELLED: CANCELLED, ErrorCode.NOT_ACTIVE: ERROR,
                    ErrorCode.TIMEOUT: TIMEOUT, ErrorCode.TIMEOUT_IN_QUEUE: TIMEOUT}
         if usage is None:
-            usage = Usage(seconds_queued=time.monotonic() - self.arrived)
+            usage = Usage(seconds_queued=self.queued)
         self.complete(text, reasons.get(error.code, ERROR), usage, error)
 
 

@@ -19,6 +19,7 @@ from lfm_ros.engine.runner import Interrupted
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions import refusals
 from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.queue import REJECT
 from lfm_ros.missions.queue import RequestQueue
@@ -26,7 +27,6 @@ from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
-from lfm_ros.missions.request import Usage
 from lfm_ros.missions.store import MissionStore
 
 MOST_JOBS = 256
@@ -67,10 +67,8 @@ class Scheduler:
                  defaults: Defaults = Defaults()) -> None:
         self.store = store
         self.defaults = defaults
-        self.answered = 0
-        self.failed = 0
-        self.tokens_per_second = 0.0
         self.running: Request | None = None
+        self._turn: Answering | None = None  # the last one that began
         self._queue = RequestQueue(queue_size, policy)
         self._jobs: deque[_Job] = deque()
         self._numbers = itertools.count(1)
@@ -79,6 +77,11 @@ class Scheduler:
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name='lfm_model', daemon=True)
         self._thread.start()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Return the speed of the running answer, or of the last one."""
+        return self._turn.generation.tokens_per_second if self._turn else 0.0
 
     @property
     def queue_length(self) -> int:
@@ -107,9 +110,7 @@ class Scheduler:
             self._fail(request, error)
             return request
         if displaced:
-            self._fail(displaced, LfmError(
-                ErrorCode.DISPLACED, 'a newer request took the place of this one in the queue: '
-                'ask again if the answer is still wanted, or raise queue.size'))
+            self._fail(displaced, refusals.displaced())
         return request
 
     def call(self, work: Callable[[], Any], *missions: str) -> Future[Any]:
@@ -122,7 +123,7 @@ class Scheduler:
         future: Future[Any] = Future()
         with self._change:
             if self._stopping:
-                future.set_exception(_not_active())
+                future.set_exception(refusals.not_active())
             elif len(self._jobs) >= MOST_JOBS:
                 future.set_exception(LfmError(
                     ErrorCode.QUEUE_FULL, f'{MOST_JOBS} operations wait already: send fewer'))
@@ -135,22 +136,28 @@ class Scheduler:
         """Tell a mission something that needs no answer; returns at once."""
         return self.call(lambda: self.store.observe(mission_id, text), mission_id)
 
-    def stop(self) -> None:
-        """Undo what runs, answer all that waits, end the thread; the missions stay."""
+    def stop(self) -> bool:
+        """
+        Undo what runs, answer all that waits, end the thread; the missions stay.
+
+        :returns: whether there was anything to answer.
+        """
         with self._change:
             self._stopping = True
             running = self.running
+            busy = bool(running or self._jobs or len(self._queue))
             self._change.notify()
         self._reading_ahead.set()
         if running:
             running.cancel()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        return busy
 
     def _enqueue(self, request: Request) -> Request | None:
         with self._change:
             if self._stopping:
-                raise _not_active()
+                raise refusals.not_active()
             request.wake = self._wake
             request.number = next(self._numbers)
             displaced = self._queue.put(request, free=0 if self.running else 1)
@@ -175,14 +182,13 @@ class Scheduler:
                 with self._change:
                     if not (self._stopping or self._jobs or len(self._queue)):
                         self._change.wait()
-        self._look_around()
         for request in self._queue.clear():
-            self._fail(request, LfmError(ErrorCode.CANCELLED, 'the node was deactivated before '
-                                         'this request began: activate it and ask again'))
+            self._fail(request, refusals.stopped(begun=False))
+        self._look_around()
 
     def _answer(self, request: Request) -> None:
         request.started = time.monotonic()
-        turn: Answering | None = None
+        turn = None
         known = request.query.mission_id in self.store
         try:
             _check_ended(request)
@@ -190,8 +196,8 @@ class Scheduler:
             mission = self.store.get_or_create(query.mission_id)
             limits = Limits(query.max_tokens or defaults.max_tokens, query.stop)
             sampling = defaults.sampling.changed(query.sampling)
-            turn = Answering(mission, query.prompt, sampling, limits, query.aside,
-                             request.interrupt)
+            self._turn = turn = Answering(mission, query.prompt, sampling, limits, query.aside,
+                                          request.interrupt)
             steps = turn.steps()
             try:
                 for text in steps:
@@ -203,28 +209,24 @@ class Scheduler:
         except Exception as error:
             if not known:
                 self.store.discard(request.query.mission_id)
-            self._fail(request, self._reason(request, error),
-                       turn.generation.text if turn else '', _usage(request, turn))
+            self._fail(request, self._reason(error), turn)
         else:
-            self.tokens_per_second = turn.generation.tokens_per_second
-            self.answered += 1
-            request.complete(turn.generation.text, turn.generation.finish_reason,
-                             _usage(request, turn))
+            answer = turn.generation
+            request.complete(answer.text, answer.finish_reason, turn.usage(request.queued))
 
-    def _reason(self, request: Request, error: Exception) -> LfmError:
+    def _reason(self, error: Exception) -> LfmError:
         if isinstance(error, LfmError):
             return error
         if isinstance(error, Interrupted):
-            return _cancelled(self._stopping)
+            return refusals.stopped(begun=True) if self._stopping else refusals.cancelled()
         _log.exception('a turn failed; it was undone')
-        return LfmError(ErrorCode.INTERNAL, f'the turn failed and was undone '
-                        f'({type(error).__name__}: {error}): please report this')
+        return refusals.unexpected(error)
 
-    def _fail(self, request: Request, error: LfmError, text: str = '',
-              usage: Usage | None = None) -> None:
-        self.answered += 1
-        self.failed += 1
-        request.fail(error, text, usage)
+    def _fail(self, request: Request, error: LfmError, turn: Answering | None = None) -> None:
+        if turn:
+            request.fail(error, turn.generation.text, turn.usage(request.queued))
+        else:
+            request.fail(error)
 
     def _look_around(self) -> None:
         """Serve what came in since the last call of the model."""
@@ -236,10 +238,8 @@ class Scheduler:
             for job in ready:
                 self._jobs.remove(job)
         for request in ended:
-            self._fail(request, _cancelled(False) if request.cancelled else LfmError(
-                ErrorCode.TIMEOUT_IN_QUEUE, f'the time was over after '
-                f'{time.monotonic() - request.arrived:.1f} s in the queue, before the work '
-                'began: allow more time or ask less at once'))
+            self._fail(request, refusals.cancelled() if request.cancelled else
+                       refusals.too_late_in_queue(time.monotonic() - request.arrived))
         for job in ready:
             if not job.future.set_running_or_notify_cancel():
                 continue
@@ -269,24 +269,4 @@ def _check_ended(request: Request) -> None:
     if request.cancelled:
         raise Interrupted
     if request.expired:
-        raise LfmError(ErrorCode.TIMEOUT, 'the time was over before the answer was complete and '
-                       'the turn was undone: allow more time or a shorter answer')
-
-
-def _usage(request: Request, turn: Answering | None) -> Usage:
-    queued = request.started - request.arrived
-    if turn is None:
-        return Usage(seconds_queued=queued)
-    return Usage(turn.prompt_tokens, turn.cached_tokens, len(turn.generation.ids), 0,
-                 turn.time_to_first_token, turn.generation.tokens_per_second, queued)
-
-
-def _cancelled(stopping: bool) -> LfmError:
-    return LfmError(ErrorCode.CANCELLED, 'the node was deactivated and the turn was undone: '
-                    'activate it and ask again' if stopping else
-                    'the request was cancelled; the mission is as it was before')
-
-
-def _not_active() -> LfmError:
-    return LfmError(ErrorCode.NOT_ACTIVE, 'the node is not active: configure and activate it '
-                    'first')
+        raise refusals.too_late()

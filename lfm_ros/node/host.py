@@ -66,11 +66,10 @@ class ModelHost:
             raise self._failure(error) from error
         self.scheduler = Scheduler(self.store, queue_size, policy, defaults)
 
-    def stop(self) -> None:
-        """Undo what runs and answer all that waits; the missions stay."""
+    def stop(self) -> bool:
+        """Undo what runs and answer all that waits; tell whether there was anything."""
         scheduler, self.scheduler = self.scheduler, None
-        if scheduler:
-            scheduler.stop()
+        return scheduler.stop() if scheduler else False
 
     def close(self) -> None:
         """Give the memory of the model and its missions back."""
@@ -108,5 +107,6 @@ class ModelHost:
             _log.error('opening the model failed', exc_info=error)
             error = LfmError(ErrorCode.INTERNAL, f'opening the model failed '
                              f'({type(error).__name__}: {error}): please report this')
-        self.error = error
+        # Without the traceback, whose frames hold the model that could not be used.
+        self.error = LfmError(error.code, error.message)
         return error

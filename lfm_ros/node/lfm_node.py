@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import time
 from typing import Any
 
+from lfm_ros.engine.model import DEFAULT_CONTEXT
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node import parameters
@@ -63,6 +64,11 @@ class LfmNode(LifecycleNode):
         except LfmError as error:
             self._host.close()
             return self._failed('configure', error)
+        wanted = self.get_parameter('model.context_length').value
+        if wanted > model.context_length and wanted != DEFAULT_CONTEXT:
+            self.get_logger().warning(
+                f'model.context_length is {wanted} but the model was made for '
+                f'{model.context_length} tokens: that is what a mission can hold')
         self.get_logger().info(
             f'opened {model.name} ({self._host.description["graph"]}) in '
             f'{time.monotonic() - started:.2f} s: context {model.context_length} tokens, '
@@ -99,6 +105,10 @@ class LfmNode(LifecycleNode):
         """Let go of everything, so that configure can be tried again."""
         self._host.close()
         return self._report(TransitionCallbackReturn.SUCCESS)
+
+    def stop(self) -> bool:
+        """Undo what runs and answer all that waits; tell whether there was anything."""
+        return self._host.stop()
 
     def destroy_node(self) -> None:
         """Stop the model and destroy the node."""

@@ -5,15 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import logging
+import os
+import signal
+import socket
 import sys
+import threading
+import time
 
 from lfm_ros.node.lfm_node import LfmNode
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import Executor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+
+LAST_ANSWERS = 0.5  # seconds
 
 
 class _ToRos(logging.Handler):
@@ -36,32 +44,60 @@ class _ToRos(logging.Handler):
 
 def main(args: Sequence[str] | None = None) -> int:
     """
-    Run the node until it is told to stop.
+    Run the node until SIGINT or SIGTERM; what runs and what waits is answered before it ends.
 
     :returns: the exit code; 2 when a parameter cannot be used.
     """
-    rclpy.init(args=list(args) if args is not None else None)
-    node = None
+    # rclpy's own handlers would end all communication first, and no answer could be sent.
+    signals = _catch_signals()
+    rclpy.init(args=list(args) if args is not None else None,
+               signal_handler_options=SignalHandlerOptions.NO)
+    ending = threading.Event()
     try:
         node = LfmNode()
-        logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     except ParameterException as error:
         get_logger('lfm').fatal(str(error))
+        rclpy.try_shutdown()
         return 2
-    except Exception:
-        if rclpy.ok():
-            raise
-        # A signal ended the context while something was being made or done in it.
+    logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    threading.Thread(target=_await_signal, args=(signals, ending, executor), daemon=True).start()
+    try:
+        while not ending.is_set() and rclpy.ok():
+            executor.spin_once()
+        if node.stop():
+            _send_answers(executor)
     finally:
-        if node:
-            node.destroy_node()
+        node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _catch_signals() -> socket.socket:
+    """Return a socket from which the number of every signal can be read."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    # Python runs handlers in the main thread, which waits in the executor until something comes;
+    # the number is written at once, whichever thread the signal interrupts.
+    signal.set_wakeup_fd(sender.detach())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    return receiver
+
+
+def _await_signal(signals: socket.socket, ending: threading.Event, executor: Executor) -> None:
+    signals.recv(1)
+    ending.set()
+    executor.wake()
+    os._exit(128 + signals.recv(1)[0])  # whoever asks twice does not want to wait
+
+
+def _send_answers(executor: Executor) -> None:
+    """Let the executor send what was answered last: responses, results of actions."""
+    end = time.monotonic() + LAST_ANSWERS
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=LAST_ANSWERS / 10)
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ from lfm_ros.srv import RewindMission
 from lfm_ros.srv import Tokenize
 from rclpy.node import Node
 
-LONGEST_TEXT = 1 << 16  # characters; more would keep the executor from other calls
+LONGEST_TEXT = 1 << 13  # characters; more would keep the executor from other calls
 
 
 class MissionServices:

@@ -33,7 +33,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 
-_DEPTH = 100
+_DEPTH = 1000  # with rclpy's 10, the eleventh of several at once is lost without a word
 _TOKEN_DEPTH = 1000  # a whole answer, for a subscriber that looks away for a while
 
 

@@ -13,6 +13,8 @@ from lfm_ros.node import convert
 from lfm_ros.node.host import ModelHost
 from lfm_ros.node.journal import Journal
 from lfm_ros.process import rss_bytes
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
@@ -39,7 +41,8 @@ class Reports:
         self._status = node.create_publisher(msg.Status, '~/status', latched,
                                              qos_overriding_options=options)
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        node.create_timer(PERIOD, self._tick)
+        # Simulated time may stand still, operators still want to know.
+        node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:
         status = self.publish_status()
