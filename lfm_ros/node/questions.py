@@ -8,14 +8,11 @@ from typing import Any
 
 from lfm_ros import msg
 from lfm_ros.action import Generate
-from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import CANCELLED
-from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.request import DEFAULT_MISSION
-from lfm_ros.missions.request import LONGEST_PROMPT
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
@@ -127,13 +124,6 @@ class Questions:
             if message.images or message.compressed_images:
                 raise LfmError(ErrorCode.NO_VISION,
                                'this model reads text only: send no images')
-            check_mission_id(mission_id)
-            check_text(message.text, 'observation')
-            if not message.text.strip():
-                raise LfmError(ErrorCode.EMPTY_PROMPT, 'it is empty: send some text')
-            if len(message.text) > LONGEST_PROMPT:
-                raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'it has {len(message.text)} '
-                               f'characters: send {LONGEST_PROMPT} at most')
             future = self._host.active_scheduler().observe(mission_id, message.text)
         except LfmError as error:
             self._journal.note_lost(mission_id, error)
