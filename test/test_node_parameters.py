@@ -82,7 +82,7 @@ def test_sampling_changes_live(client: Client) -> None:
     ('sampling.repetition_penalty', 0.0), ('queue.timeout', -0.5),
     ('queue.timeout', float('nan')), ('queue.timeout', 1e9), ('queue.policy', 'newest'),
     ('queue.size', 4), ('model.path', '/tmp'), ('model.threads', 1),
-    ('model.providers', ['CPUExecutionProvider']), ('missions.system_prompt', 'x'),
+    ('model.providers', ['OtherExecutionProvider']), ('missions.system_prompt', 'x'),
     ('autostart', False),
 ])
 def test_what_cannot_be_set_is_refused_with_a_reason(
@@ -139,3 +139,8 @@ def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
         assert code == 2 and word in node.log and 'Traceback' not in node.log, node.log
     finally:
         node.close()
+
+
+def test_a_value_that_is_set_already_may_be_set_again(client: Client) -> None:
+    results = client.set_parameters(queue__size=8, queue__policy='reject')
+    assert [r.successful for r in results] == [True, True]

@@ -138,7 +138,7 @@ class LfmNode(LifecycleNode):
         return result
 
     def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
-        reason = parameters.refusal(changes, self._host.model is not None)
+        reason = parameters.refusal(self, changes, self._host.model is not None)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changes: Sequence[Parameter]) -> None:

@@ -111,11 +111,13 @@ def declare(node: Node) -> None:
         node.declare_parameter(spec.name, spec.default, spec.descriptor())
 
 
-def refusal(parameters: Sequence[Parameter], configured: bool) -> str:
+def refusal(node: Node, parameters: Sequence[Parameter], configured: bool) -> str:
     """Return why these parameters cannot be set, or an empty string."""
     for parameter in parameters:
         spec = BY_NAME.get(parameter.name)
-        if spec is None:
+        same = node.has_parameter(parameter.name) and \
+            _value(node, parameter.name) == parameter.value
+        if spec is None or same:  # a parameter file may be loaded again
             continue
         if configured and not spec.live:
             return f'{spec.name} is read at configure: deactivate and clean up the node first'
