@@ -59,6 +59,7 @@ class MissionMaker:
         self.split = split
         self.room_share = room_share
         self.names = EntityMaker(self.rng, split, room_share)
+        self.plain = False  # the usual wordings, one line at a time
         self._begin()
 
     def mixed(self, turns: int) -> Mission:
@@ -108,7 +109,7 @@ class MissionMaker:
         self.world = World(self.rng, self.names)
         self.unknown_share = self.rng.uniform(0.15, 0.75)
         self.most_known = self.rng.randint(2, 14)
-        self.canonical = self.rng.choice((0.9, 0.5, 0.2))
+        self.canonical = 0.97 if self.plain else self.rng.choice((0.9, 0.5, 0.2))
 
     def _system(self) -> Optional[str]:
         rng = self.rng
@@ -130,6 +131,8 @@ class MissionMaker:
     def _say(self, kind: str, **slots: object) -> str:
         rng = self.rng
         wording = pick(rng, kind, self.split == 'wording', self.canonical)
+        if self.plain:
+            return wording.format(**slots)
         if self.split is None and kind in BLURRED and rng.random() < 0.2:
             wording = self._blur(wording)
         text = wording.format(**slots)
@@ -168,7 +171,7 @@ class MissionMaker:
     def _tell(self, update: bool = False) -> Turn:
         """Tell one to six lines; a question or a command may follow on the last line."""
         rng = self.rng
-        count = 1 if rng.random() < 0.65 else rng.randint(2, 6)
+        count = 1 if rng.random() < (0.9 if self.plain else 0.65) else rng.randint(2, 6)
         lines = [self._line(update if i == 0 else rng.random() < 0.25) for i in range(count)]
         told = '\n'.join(line for line, _ in lines)
         if rng.random() < 0.25:
