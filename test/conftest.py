@@ -3,12 +3,17 @@
 """What all tests share: the files to lint, and what to leave out where a tool is missing."""
 from importlib.util import find_spec
 from pathlib import Path
+import signal
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_TESTS = 'test_launch*.py'
 HAS_LAUNCH_TESTING = find_spec('launch_testing') is not None
+
+# A shell that starts the tests in the background has SIGINT ignored, and what is ignored stays so
+# in every process from here on; the nodes under test must get it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [LAUNCH_TESTS]
 
