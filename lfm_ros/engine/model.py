@@ -124,7 +124,6 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """Return what `lfm inspect` and the service ~/model_info tell."""
-        blank = self.new_state()
         sig = self.signature
         return {
             'name': self.name, 'path': str(self.folder.root),
@@ -137,7 +136,7 @@ class Model:
             'state_dtypes': sorted({str(t.dtype) for t in sig.states}),
             'state_bytes_fixed': sum(t.row_bytes for t in sig.conv),
             'state_bytes_token': sum(t.row_bytes for t in sig.key_value),
-            'shared_kv': blank.shared,
+            'shared_kv': self.runner.shared,
             'reads_in_chunks': self.runner.longest_call > 1, 'position_ids': bool(sig.positions),
             'head_pruned': self.runner.head_pruned, 'vision': False,
             'files': {str(p.relative_to(self.folder.root)): p.stat().st_size

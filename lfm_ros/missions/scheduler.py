@@ -68,7 +68,8 @@ class Scheduler:
         self.store = store
         self.defaults = defaults
         self.running: Request | None = None
-        self._turn: Answering | None = None  # the last one that began
+        self._turn: Answering | None = None  # the one in progress; it holds a mission's state
+        self._last_speed = 0.0
         self._queue = RequestQueue(queue_size, policy)
         self._jobs: deque[_Job] = deque()
         self._numbers = itertools.count(1)
@@ -81,7 +82,8 @@ class Scheduler:
     @property
     def tokens_per_second(self) -> float:
         """Return the speed of the running answer, or of the last one."""
-        return self._turn.generation.tokens_per_second if self._turn else 0.0
+        turn = self._turn
+        return turn.generation.tokens_per_second if turn else self._last_speed
 
     @property
     def queue_length(self) -> int:
@@ -177,6 +179,7 @@ class Scheduler:
                 self.running = self._queue.take()
             if self.running:
                 self._answer(self.running)
+                self._last_speed, self._turn = self.tokens_per_second, None
                 self.running = None
             elif not self._read_ahead():
                 with self._change:
