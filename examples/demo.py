@@ -16,6 +16,7 @@ import random
 import signal
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 import time
 
 # Whoever else is on the network must not meet this demonstration.
@@ -33,8 +34,8 @@ from rclpy.qos import DurabilityPolicy  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-NODE = [sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '-p', 'model.path:=demo',
-        '--log-level', 'warn']
+NODE = [sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '--log-level', 'error',
+        '-p', 'model.path:=demo']
 GREEDY = Sampling(temperature=0.0)
 
 failures = []
@@ -42,23 +43,21 @@ failures = []
 
 def main() -> int:
     """Run the demonstration."""
-    title('Starting: lfm_node --ros-args -p model.path:=demo')
-    rclpy.init()
-    node = rclpy.create_node('demo')
-    client = LfmClient(node)
-    with lfm_node():
-        status = wait_active(node)
-        say(f'active: model {status.model}, {status.rss_bytes / 1e6:.0f} MB resident')
-        tell_by_topic(node)
-        observe(node, client)
-        ask_by_service(client)
-        stream_by_action(client)
-        keep_missions_apart(client)
-        go_back(client)
-        cancel(client)
-        show_missions(client)
-    node.destroy_node()
-    rclpy.try_shutdown()
+    with TemporaryDirectory() as folder:
+        title('Starting: lfm_node --ros-args -p model.path:=demo -p missions.dir:=FOLDER')
+        with lfm_node(folder) as process, talking() as (node, client):
+            tell_by_topic(node)
+            observe(node, client)
+            ask_by_service(client)
+            stream_by_action(client)
+            keep_missions_apart(client)
+            go_back(client)
+            cancel(client)
+            process.kill()
+        title('The plug was pulled (kill -9). Starting again')
+        with lfm_node(folder), talking() as (node, client):
+            remember(client)
+            show_missions(client)
     if failures:
         title(f'{len(failures)} answers were not as expected: {", ".join(failures)}')
         return 1
@@ -153,6 +152,16 @@ def cancel(client: LfmClient) -> None:
         failures.append('the cancelled turn')
 
 
+def remember(client: LfmClient) -> None:
+    """Ask what was told before the plug was pulled."""
+    title('Every mission is there again; nothing was told twice')
+    for mission_id, place in (('', 41), ('what_if', 23)):
+        question = 'Where is the red toolbox?'
+        response = client.ask(question, mission_id=mission_id, sampling=GREEDY)
+        dialog(question, response.text, response)
+        check(response, f'The red toolbox is at waypoint {place}.')
+
+
 def show_missions(client: LfmClient) -> None:
     """List what the node keeps."""
     title('Service ~/missions/list')
@@ -161,14 +170,31 @@ def show_missions(client: LfmClient) -> None:
 
 
 @contextmanager
-def lfm_node() -> Iterator[subprocess.Popen]:
+def lfm_node(folder: str) -> Iterator[subprocess.Popen]:
     """Run the node until the block ends."""
-    process = subprocess.Popen(NODE)
+    process = subprocess.Popen([*NODE, '-p', f'missions.dir:={folder}'])
     try:
         yield process
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
+
+
+@contextmanager
+def talking() -> Iterator[tuple[Node, LfmClient]]:
+    """Join the network, and wait for the node."""
+    rclpy.init()
+    node = rclpy.create_node('demo')
+    client = LfmClient(node)
+    status = wait_active(node)
+    client.wait()
+    say(f'active: model {status.model}, {status.rss_bytes / 1e6:.0f} MB resident, '
+        f'{len(status.missions)} missions')
+    try:
+        yield node, client
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def wait_active(node: Node) -> Status:

@@ -170,6 +170,20 @@ class LfmClient:
         """Take a mission back to where it had that many turns."""
         self._call(srv.RewindMission, 'rewind', mission_id=mission_id, turns=turns)
 
+    def save(self, mission_id: str = '') -> int:
+        """Write the state of a mission to the disk now; return the bytes that it takes there."""
+        return int(self._call(srv.SaveMission, 'save', mission_id=mission_id).stored_bytes)
+
+    def export(self, mission_id: str = '', file: str = '') -> str:
+        """Write a mission into one file; return its path on the node's machine."""
+        return str(self._call(srv.ExportMission, 'export', mission_id=mission_id,
+                              file=file).path)
+
+    def import_(self, file: str, new_mission_id: str = '') -> str:
+        """Take a mission from a file in the node's exports; return what it is called here."""
+        return str(self._call(srv.ImportMission, 'import', file=file,
+                              new_mission_id=new_mission_id).mission_id)
+
     def wait_for(self, future: Future, timeout: float = 30.0) -> Any:
         """
         Return the result of a future.

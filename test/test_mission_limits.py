@@ -5,6 +5,7 @@ from lfm_ros.engine.generation import CONTEXT
 from lfm_ros.engine.generation import STOP
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 import pytest
 from support import ask
@@ -64,7 +65,7 @@ def test_the_longest_prompt_that_fits_an_empty_mission_is_answered(observed):
 
 
 def test_a_store_keeps_missions_apart_and_names_what_is_wrong():
-    store = MissionStore(open_model(), 'You are a robot.', most=3)
+    store = MissionStore(open_model(), 'You are a robot.', Keeping(most=3))
     ask(store.get_or_create('a'), 'What?')
     store.fork('a', 'b')
     ask(store.get('b'), 'Where?')

@@ -210,7 +210,7 @@ def test_a_commit_that_fails_is_undone(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    for name in ('_remember', '_push'):
+    for name in ('remember', '_push'):
         turn = Answering(mission, 'Where?', GREEDY, Limits(4))
         steps = turn.steps()
         while not turn.generation.ids:

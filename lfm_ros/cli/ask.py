@@ -24,12 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask the question."""
-    scheduler = open_scheduler(arguments)
-    try:
-        answer = ask(scheduler, arguments, arguments.text)
-    finally:
-        scheduler.stop()
-    return report(answer, arguments)
+    with open_scheduler(arguments) as scheduler:
+        status = report(ask(scheduler, arguments, arguments.text), arguments)
+    return max(status, kept(scheduler))
 
 
 def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str) -> Answer:
@@ -68,4 +65,12 @@ def report(answer: Answer, arguments: argparse.Namespace) -> int:
         return 2 if answer.error_code < 200 else 1
     if answer.finish_reason != 'stop':
         print(f'{arguments.prog}: the answer was cut ({answer.finish_reason})', file=sys.stderr)
+    if answer.usage.forgotten_tokens:
+        print(f'{arguments.prog}: the oldest turns were forgotten to make room '
+              f'({answer.usage.forgotten_tokens} tokens)', file=sys.stderr)
     return 0
+
+
+def kept(scheduler: Scheduler) -> int:
+    """Return the exit status of keeping what was said; the log has told what failed."""
+    return 1 if scheduler.store.storage.trouble else 0

@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read lines and answer them until the input ends."""
-    scheduler = open_scheduler(arguments)
+    with open_scheduler(arguments) as scheduler:
+        status = _talk(scheduler, arguments)
+    return max(status, ask.kept(scheduler))
+
+
+def _talk(scheduler: Scheduler, arguments: argparse.Namespace) -> int:
     person = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors='surrogateescape')  # refused as a prompt, not a traceback
@@ -34,21 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{scheduler.store.model.name}: {(__doc__ or "").strip().splitlines()[-1]}',
               file=sys.stderr)
     status = 0
-    try:
-        while True:
-            try:
-                line = input('> ' if person else '')
-            except EOFError:
-                return status
-            except KeyboardInterrupt:
-                print()
-                continue
-            if line.startswith('/'):
-                _command(scheduler, arguments, line)
-            elif line.strip():
-                status |= ask.report(ask.ask(scheduler, arguments, line), arguments)
-    finally:
-        scheduler.stop()
+    while True:
+        try:
+            line = input('> ' if person else '')
+        except EOFError:
+            return status
+        except KeyboardInterrupt:
+            print()
+            continue
+        if line.startswith('/'):
+            _command(scheduler, arguments, line)
+        elif line.strip():
+            status = max(status, ask.report(ask.ask(scheduler, arguments, line), arguments))
 
 
 def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import io
+import logging
 import os
 import sys
 from typing import NoReturn
@@ -14,11 +15,14 @@ from lfm_ros.cli import ask
 from lfm_ros.cli import bench
 from lfm_ros.cli import chat
 from lfm_ros.cli import inspect
+from lfm_ros.cli import missions
 from lfm_ros.cli import score
+from lfm_ros.cli.options import add_model_arguments
 from lfm_ros.cli.output import print_json
 from lfm_ros.errors import LfmError
 
-VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'bench': bench}
+VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'missions': missions,
+         'bench': bench}
 
 _WORK_FAILED = 1
 _BAD_USE = 2
@@ -40,10 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
         text = (verb.__doc__ or '').strip()
         child = verbs.add_parser(name, help=text.splitlines()[0].rstrip('.'), description=text,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-        child.add_argument('model', metavar='MODEL', help="model folder, .onnx file or 'demo'")
-        child.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
-                           'fp32, fp16, ... or a file name')
-        child.add_argument('--threads', type=int, default=0, help='0: one per core')
+        if verb is not missions:
+            add_model_arguments(child)
         child.add_argument('--json', action='store_true', help='print one JSON object')
         verb.add_arguments(child)
         child.set_defaults(run=verb.run, prog=f'lfm {name}')
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='replace')  # a terminal without UTF-8, a name that is none
     arguments = make_parser().parse_args(argv)
+    if logging.lastResort:  # what the missions have to say goes to stderr
+        logging.lastResort.setFormatter(logging.Formatter(f'{arguments.prog}: %(message)s'))
     try:
         return arguments.run(arguments)
     except LfmError as error:

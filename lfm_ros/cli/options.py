@@ -4,6 +4,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import closing
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import sys
 from typing import Any
 
 from lfm_ros.engine.model import DEFAULT_CONTEXT
@@ -12,17 +18,34 @@ from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.overflow import POLICIES
+from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.storage import Storage
+from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 
 MOST_THREADS = 256
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what all verbs share that open a model."""
+    parser.add_argument('model', metavar='MODEL', help="model folder, .onnx file or 'demo'")
+    parser.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
+                        'fp32, fp16, ... or a file name')
+    parser.add_argument('--threads', type=int, default=0, help='0: one per core')
 
 
 def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `ask` and `chat` share."""
     parser.add_argument('--system', default='', help='system prompt')
     parser.add_argument('--mission', default='default', help='name of the mission')
+    parser.add_argument('--missions-dir', metavar='DIR', help='where missions are kept, as '
+                        'missions.dir of the node; default: they end with this command')
+    parser.add_argument('--overflow', choices=POLICIES, default=REFUSE,
+                        help='what happens when the context is full: '
+                        + ', '.join(f'{name}: {text}' for name, text in POLICIES.items()))
     parser.add_argument('--max-tokens', type=int, default=256, help='longest answer')
     parser.add_argument('--timeout', type=float, default=0.0, help='seconds; 0: none')
     parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
@@ -49,8 +72,10 @@ def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = T
     return Model(arguments.model, options, speaks)
 
 
-def open_scheduler(arguments: argparse.Namespace) -> Scheduler:
-    """Open a model and all that is needed to talk with it."""
+@contextmanager
+def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
+    """Open a model and all that is needed to talk with it; at the end, keep what was said."""
+    folder = missions_folder(arguments)
     sampling = sampling_of(arguments)
     for name, value in sampling.items():
         if value < 0:  # over ROS a negative number means the default, here it is a mistake
@@ -61,7 +86,27 @@ def open_scheduler(arguments: argparse.Namespace) -> Scheduler:
                        f'--max-tokens is {arguments.max_tokens}: set it to 1 or more')
     model = open_model(arguments, arguments.context)
     defaults = Defaults(model.sampling.changed(sampling), arguments.max_tokens)
-    return Scheduler(MissionStore(model, arguments.system), defaults=defaults)
+    # The node may keep more missions than its default allows.
+    keeping = Keeping(most=sys.maxsize, overflow=arguments.overflow)
+    with closing(Storage(folder, model)) as storage:
+        store = MissionStore(model, arguments.system, keeping, storage)
+        scheduler = Scheduler(store, defaults=defaults)
+        try:
+            yield scheduler
+        finally:
+            scheduler.stop()
+            if folder:
+                store.put_away()
+
+
+def missions_folder(arguments: argparse.Namespace) -> Path | None:
+    """Return the folder that --missions-dir names, None when it is not given."""
+    if arguments.missions_dir is None:
+        return None
+    if not arguments.missions_dir.strip() or '\0' in arguments.missions_dir:
+        raise LfmError(ErrorCode.INVALID_VALUE, '--missions-dir is empty: give a folder, or leave '
+                       'it out')
+    return Path(os.path.expanduser(arguments.missions_dir))
 
 
 def sampling_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
+from lfm_ros.engine.rotary import proved_rotary
+from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.runner import Runner
 from lfm_ros.engine.runner import SizesDisagree
 from lfm_ros.engine.sampling import recommended
@@ -106,6 +109,15 @@ class Model:
         assert self._template is not None, 'open the model with speaks=True'
         return self._template
 
+    @cached_property
+    def rotary(self) -> Rotary:
+        """
+        What turns keys when a state slides; the first access runs the model to prove it.
+
+        :raises LfmError: UNSUPPORTED, at every access, when its keys cannot be turned.
+        """
+        return proved_rotary(self.folder, self.runner)
+
     def new_state(self) -> State:
         """Return a state at position 0."""
         return self.runner.new_state()
@@ -121,6 +133,13 @@ class Model:
         for chunk in self.chunks([0] * min(self.options.prefill_chunk, self.context_length - 1)):
             self.runner.run(state, chunk)
         self.runner.run(state, [0])
+
+    def stretch(self) -> None:
+        """Run once at the end of a context, where a call needs most memory."""
+        state = self.new_state()
+        size = min(self.options.prefill_chunk, self.runner.longest_call, self.context_length)
+        state.pretend(self.context_length - size)
+        self.runner.run(state, [0] * size)
 
     def describe(self) -> dict[str, Any]:
         """Return what `lfm inspect` and the service ~/model_info tell."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from typing import TYPE_CHECKING
 
 from lfm_ros.engine.graph import GraphSignature
 import numpy as np
+
+if TYPE_CHECKING:
+    from lfm_ros.engine.rotary import Rotary
 
 BLOCK = 256  # tokens; the room for keys and values grows in these steps
 
@@ -27,6 +31,10 @@ class Mark:
     def nbytes(self) -> int:
         """Return the memory of the copies."""
         return sum(w.nbytes for w in self.windows)
+
+    def moved(self, by: int) -> Mark:
+        """Return the mark as it is after :meth:`State.slide` of so many rows before it."""
+        return Mark(self.position - by, self.windows)
 
 
 class State:
@@ -62,12 +70,21 @@ class State:
         """Return how many tokens the buffers have room for."""
         return self.key_value[0].shape[2] if self.key_value else self.limit
 
+    def nbytes_at(self, tokens: int) -> int:
+        """Return the memory that the state would take with room for that many tokens."""
+        rows = sum(t.row_bytes for t in self.signature.key_value)
+        windows = 2 * sum(t.row_bytes for t in self.signature.conv)
+        if self.shared:
+            return windows + rows * max(self._room(tokens), self.capacity)
+        return windows + 2 * rows * tokens  # every run reads one set of arrays and writes another
+
     def reserve(self, tokens: int) -> None:
         """Make room for that many tokens in all."""
-        if not self.shared or tokens <= self.capacity:
-            return
-        room = max(tokens, self.capacity * 5 // 4)
-        self._resize(min(self.limit, -(-room // BLOCK) * BLOCK))
+        if self.shared and tokens > self.capacity:
+            self._resize(self._room(tokens))
+
+    def _room(self, tokens: int) -> int:
+        return min(self.limit, -(-tokens // BLOCK) * BLOCK)
 
     def _resize(self, room: int) -> None:
         self.prepared.clear()
@@ -90,10 +107,33 @@ class State:
             raise ValueError(f'the mark is at {mark.position}, the state at {self.position}')
         for current, saved in zip(self.windows[self.turn], mark.windows):
             current[...] = saved
-        self.position = mark.position
+        self._cut(mark.position)
+
+    def slide(self, start: int, count: int, rotary: Rotary) -> None:
+        """
+        Drop keys and values of the tokens ``[start, start + count)`` and close the gap.
+
+        Later keys are turned back to their new positions; rows before ``start`` and the windows
+        stay as they are. What later tokens had read from those that are dropped stays in them.
+
+        :raises ValueError: when there are no such tokens; nothing has changed then.
+        """
+        end = self.position - count
+        if not 0 <= start < start + count <= self.position:
+            raise ValueError(f'no {count} tokens from {start} in {self.position}')
+        for tensor, rows in zip(self.signature.key_value, self.key_value):
+            for low in range(start, end, BLOCK):  # in pieces: there may be no memory for a copy
+                high = min(low + BLOCK, end)
+                later = rows[:, :, low + count:high + count]
+                rows[:, :, low:high] = (rotary.turn(later, -count) if tensor.kind == 'key'
+                                        else later)
+        self._cut(end)
+
+    def _cut(self, position: int) -> None:
+        self.position = position
         if not self.shared:
-            self.key_value = [np.ascontiguousarray(a[:, :, :self.position])
-                              for a in self.key_value]
+            for index, rows in enumerate(self.key_value):
+                self.key_value[index] = np.ascontiguousarray(rows[:, :, :position])
 
     def copy(self) -> State:
         """Return an independent state at the same place."""
@@ -107,6 +147,53 @@ class State:
         for tensor, array in zip(self.signature.key_value, self.key_value):
             arrays[tensor.name] = array[:, :, :self.position]
         return arrays
+
+    def pretend(self, position: int) -> None:
+        """Be at a position without having read anything, to try what a call there needs."""
+        if self.shared:
+            self.reserve(position)
+        else:
+            self._resize(position)
+        self.position = position
+
+    def rows(self, start: int) -> dict[str, np.ndarray]:
+        """Return keys and values from a token on, by input name; views, not copies."""
+        return {tensor.name: rows[:, :, start:self.position]
+                for tensor, rows in zip(self.signature.key_value, self.key_value)}
+
+    def current_windows(self) -> dict[str, np.ndarray]:
+        """Return copies of the convolution windows, by input name."""
+        return {tensor.name: window.copy()
+                for tensor, window in zip(self.signature.conv, self.windows[self.turn])}
+
+    def append(self, arrays: dict[str, np.ndarray], end: int) -> None:
+        """
+        Take rows that :meth:`rows` gave, up to a position, and windows if there are any.
+
+        :raises ValueError: when names, shapes or types are not those of this model.
+        """
+        count = end - self.position
+        if not 0 <= self.position < end <= self.limit:
+            raise ValueError(f'{count} tokens cannot follow {self.position} of {self.limit}')
+        for tensor in self.signature.states:
+            array = arrays.get(tensor.name)
+            shape = tuple(count if tensor.grows and axis == 2 else n
+                          for axis, n in enumerate(tensor.shape))
+            if array is None and not tensor.grows:
+                continue
+            if array is None or array.shape != shape or array.dtype != tensor.dtype:
+                raise ValueError(f'{tensor.name} is not a {tensor.dtype} array {shape}')
+        self.reserve(end)
+        for index, tensor in enumerate(self.signature.key_value):
+            if self.shared:
+                self.key_value[index][:, :, self.position:end] = arrays[tensor.name]
+            else:
+                self.key_value[index] = np.concatenate(
+                    [self.key_value[index], arrays[tensor.name]], axis=2)
+        for tensor, window in zip(self.signature.conv, self.windows[self.turn]):
+            if tensor.name in arrays:
+                window[...] = arrays[tensor.name]
+        self.position = end
 
     def load(self, arrays: dict[str, np.ndarray], position: int) -> None:
         """

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import asdict
+import json
 import time
 
 from lfm_ros.engine.generation import Generation
@@ -33,17 +35,26 @@ class Answering:
         self._aside = aside
         self._interrupt = interrupt
         self._stop = limits.stop
+        self._sampling = json.dumps(asdict(sampling))
+        self._wanted = limits.max_tokens
+        self._forgotten_before = mission.forgotten
         limits = Limits(limits.max_tokens, limits.stop, mission.closing_tokens)
         self.generation = Generation(mission.model, mission.state, sampling, limits, interrupt)
         self.prompt_tokens = 0
-        self.cached_tokens = mission.state.position
+        self.cached_tokens = 0
         self.time_to_first_token = 0.0
+
+    @property
+    def most_tokens(self) -> int:
+        """Return how long the mission may become by this turn."""
+        return len(self._mission.ids) + self._mission.around(len(self._words), self._wanted)
 
     def usage(self, seconds_queued: float) -> Usage:
         """Return what the answer has cost so far."""
         answer = self.generation
         return Usage(self.prompt_tokens, self.cached_tokens, len(answer.ids), 0,
-                     self.time_to_first_token, answer.tokens_per_second, seconds_queued)
+                     self.time_to_first_token, answer.tokens_per_second, seconds_queued,
+                     self._mission.forgotten - self._forgotten_before)
 
     def steps(self) -> Generator[str, None, None]:
         """
@@ -52,7 +63,11 @@ class Answering:
         :returns: after every call of the model, the text that became certain.
         """
         mission, started = self._mission, time.monotonic()
-        # What was left unread belongs to the mission, whatever becomes of this turn.
+        # Making room and reading what was left unread stays, whatever becomes of this turn.
+        self.cached_tokens = mission.state.position
+        for _ in mission.make_room(len(self._words), self._wanted, self._interrupt):
+            yield ''
+        self.cached_tokens = min(self.cached_tokens, mission.state.position)
         while mission.unread:
             mission.read_next(self._interrupt)
             yield ''
@@ -72,9 +87,10 @@ class Answering:
                 yield piece
             if not self._aside:
                 if self.generation.stopped_by_text and asked:
-                    mission.commit_text(self._prompt, self.generation.text, asked)
+                    mission.commit_text(self._prompt, self.generation.text, asked,
+                                        self._sampling)
                 else:
-                    mission.commit_ids(self._prompt, self.generation)
+                    mission.commit_ids(self._prompt, self.generation, self._sampling)
                 committed = True
         finally:
             if not committed:

@@ -3,6 +3,8 @@
 """A named conversation with a state of its own."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
@@ -11,28 +13,24 @@ import time
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import STOP
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.state import Mark
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.entry import Entry
+from lfm_ros.missions.entry import HEAD
+from lfm_ros.missions.entry import OBSERVATION
+from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.overflow import choose_oldest
+from lfm_ros.missions.overflow import FORGET
+from lfm_ros.missions.overflow import REFUSE
+from lfm_ros.missions.transcript import calls_until
+from lfm_ros.missions.transcript import Transcript
 import numpy as np
 
 KEPT_MARKS = 32  # places to which a rewind costs nothing; between them it reads again
-
-
-@dataclass(frozen=True)
-class Turn:
-    """
-    One committed exchange.
-
-    :param start: where its message begins in the mission's ids.
-    """
-
-    start: int
-    prompt: str
-    text: str
-    finish_reason: str
 
 
 @dataclass(frozen=True)
@@ -42,51 +40,57 @@ class Savepoint:
     mark: Mark
     ids: int
     calls: int
-    turns: int
+    entries: int
     unread: tuple[int, ...]
     marks: tuple[Mark, ...]
     message: int | None
 
 
-class Mission:
+class Mission(Transcript):
     """
-    A conversation: its ids, and a state that has read the first of them.
+    A conversation: its transcript, and a state that has read the first of its ids.
 
     The ids are the truth, the state is derived. They are read in calls whose sizes are recorded
     (``calls``, then ``unread``): logits of quantized models depend slightly on how tokens are
     split into calls, and a mission that is read again must answer as before.
 
-    :param ids: what stands before the first turn.
+    :param ids: what stands before the first turn; ``prompt`` the system prompt in it.
+    :param overflow: what to do when the context is full, see :mod:`lfm_ros.missions.overflow`.
+    :ivar forgotten: tokens that left to make room, since this object was made.
     """
 
-    def __init__(self, mission_id: str, model: Model, ids: Sequence[int] = ()) -> None:
-        self.mission_id = mission_id
+    def __init__(self, mission_id: str, model: Model, ids: Sequence[int] | None = None,
+                 prompt: str = '', overflow: str = REFUSE) -> None:
+        super().__init__(mission_id, model.folder.fingerprint)
         self.model = model
+        self.overflow = overflow
         self.state = model.new_state()
-        self.ids: list[int] = []
-        self.calls: list[int] = []
-        self.unread: list[int] = []
-        self.turns: list[Turn] = []
-        self.used_at = time.monotonic()
-        self._marks: list[Mark] = []
+        self.forgotten = 0
+        self.before_cut: Callable[[], None] = lambda: None  # keys and values are about to change
+        self._marks = [self.state.mark()]
         self._message: int | None = None  # where the open user message begins
         self._frame = model.template.frame
-        self._push(ids)
-        while self.unread:
-            self.read_next()
-        self._head = len(self.ids)
-        self._remember()
+        if ids is not None:
+            self._push(ids)
+            self.add(HEAD, prompt)
+            self.read_all()
+            self._marks = [self.state.mark()]
+
+    @classmethod
+    def of(cls, transcript: Transcript, model: Model, overflow: str = REFUSE) -> Mission:
+        """Return a mission with this transcript, of which nothing is read yet."""
+        mission = cls(transcript.mission_id, model, overflow=overflow)
+        for name, value in vars(transcript).items():
+            setattr(mission, name, list(value) if isinstance(value, list) else value)
+        mission.calls, mission.unread = [], transcript.calls + transcript.unread
+        mission._find_message()
+        return mission
 
     @property
     def nbytes(self) -> int:
         """Return the memory that the mission takes."""
         marks = sum(m.nbytes for m in self._marks)
         return self.state.nbytes + marks + 8 * (len(self.ids) + len(self.calls))
-
-    @property
-    def pending(self) -> int:
-        """Return how many of its ids the model has not read yet."""
-        return sum(self.unread)
 
     @property
     def closing_tokens(self) -> int:
@@ -97,11 +101,27 @@ class Mission:
         """Return a copy under another name."""
         other = copy.copy(self)
         other.mission_id = mission_id
+        other.logged = 0
         other.state = self.state.copy()
-        for name in ('ids', 'calls', 'unread', 'turns', '_marks'):
+        for name in ('ids', 'calls', 'unread', 'entries', '_marks'):
             setattr(other, name, list(getattr(self, name)))
-        other.used_at = time.monotonic()
         return other
+
+    @property
+    def last_mark(self) -> Mark:
+        """Return the last place in the state that was remembered."""
+        return self._marks[-1]
+
+    def adopt(self, other: Mission) -> None:
+        """Begin with the state of a mission that is the beginning of this one."""
+        self.state = other.state.copy()
+        self._marks = list(other._marks)
+        self._settle_calls()
+
+    def arrive(self) -> None:
+        """Take note that the state was brought to the end of an entry from outside."""
+        self._settle_calls()
+        self.remember()
 
     def observe(self, text: str) -> None:
         """
@@ -113,8 +133,21 @@ class Mission:
         if not text.strip():
             raise LfmError(ErrorCode.EMPTY_PROMPT, 'the observation is empty: send some text')
         line = self.encode(text.rstrip('\n') + '\n')
+        for _ in self.make_room(len(line), 1):
+            pass
         self._push([*self._open_message(), *line])
-        self.used_at = time.monotonic()
+        self.add(OBSERVATION, text)
+
+    def tell(self, turn: Entry) -> None:
+        """Add a turn of another mission as it was said there; it is to be read."""
+        words = self.encode(turn.prompt)
+        answer = self.model.tokenizer.encode(turn.text)
+        for _ in self.make_room(len(words) + len(answer), 1):
+            pass
+        self._push([*self._open_message(), *words, *self._frame.answer_open, *answer,
+                    *self._frame.answer_close])
+        self.add(TURN, turn.prompt, turn.text, turn.finish_reason, turn.sampling, turn.time)
+        self._message = None
 
     def read_next(self, interrupt: Interrupt | None = None) -> np.ndarray:
         """
@@ -129,6 +162,11 @@ class Mission:
         self.calls.append(self.unread.pop(0))
         return logits[-1]
 
+    def read_all(self) -> None:
+        """Read all that is unread."""
+        while self.unread:
+            self.read_next()
+
     def encode(self, text: str) -> list[int]:
         """
         Return the ids of text from outside.
@@ -141,8 +179,64 @@ class Mission:
                            f'the context holds {limit} tokens: send less text or raise '
                            'model.context_length')
         ids = tokenizer.encode(text)
-        self._check_room(len(ids))
+        frame = self._frame
+        taken = self.head_tokens + len(frame.user_open) + len(frame.answer_open) + 1 \
+            + len(frame.answer_close)
+        if taken + len(ids) > limit:
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {len(ids)} tokens and the '
+                           f'context holds {limit}, {taken} of them taken: send less text or '
+                           'raise model.context_length')
+        if self.overflow == REFUSE:
+            self._check_room(len(ids))
         return ids
+
+    def make_room(self, tokens: int, answer: int,
+                  interrupt: Interrupt | None = None) -> Iterator[None]:
+        """
+        Let the oldest entries go, where that is allowed, until a text fits.
+
+        :param tokens: of the text; ``answer`` those wanted for the answer.
+        :returns: after every call of the model that this takes.
+        :raises LfmError: when it cannot fit.
+        """
+        limit, head = self.model.context_length, self.head_tokens
+        answer = max(1, min(answer, limit // 4))
+        room = limit - head - self.around(tokens, answer)
+        if self.overflow != REFUSE and len(self.ids) - head > room:
+            # Half of the context stays at most, so that the next turns need not do this again.
+            count = choose_oldest(self.entries[1:], room, min(room, limit // 2),
+                                  len(self._frame.user_open))
+            everything = count == len(self.entries) - 1  # no keys are left to be moved
+            if count and (self.overflow == FORGET or everything):
+                self.forget(count)
+            elif count:
+                rotary = self.model.rotary
+                while self.unread:
+                    self.read_next(interrupt)
+                    yield
+                self.slide(count, rotary)
+        self._check_room(tokens)
+
+    def forget(self, count: int) -> None:
+        """Let the oldest entries go; the rest is to be read again."""
+        self.before_cut()
+        _, tokens = self.drop_oldest(count, len(self._frame.user_open))
+        self.forgotten += tokens
+        self.reread()
+
+    def slide(self, count: int, rotary: Rotary) -> None:
+        """Let the oldest entries go and move the keys and values of the rest."""
+        self.before_cut()
+        start, tokens = self.drop_oldest(count, len(self._frame.user_open))
+        self.state.slide(start, tokens, rotary)
+        self.calls, self.unread = self.calls + self.unread, []
+        self._marks = [m if m.position <= start else m.moved(tokens)
+                       for m in self._marks
+                       if m.position <= self.head_tokens or m.position > start + tokens]
+        self.forgotten += tokens
+        self.slid = len(self.entries)
+        self._find_message()
+        self.remember()
 
     def rewind(self, turns: int) -> None:
         """
@@ -151,48 +245,58 @@ class Mission:
         :param turns: how many turns to keep. The state comes from the nearest mark; what lies
             between is read again, in the calls of the first time.
         """
-        if not 0 <= turns <= len(self.turns):
+        ends = [place + 1 for place, entry in enumerate(self.entries) if entry.kind == TURN]
+        if not 0 <= turns <= len(ends):
             raise LfmError(ErrorCode.UNKNOWN_TURN, f"mission '{self.mission_id}' has "
-                           f'{len(self.turns)} turns: keep 0 to {len(self.turns)} of them')
-        if turns < len(self.turns):
-            target = self.turns[turns].start
-        else:
-            target = len(self.ids) if self._message is None else self._message
-        self._marks = [m for m in self._marks if m.position <= target]
-        calls, position = self.calls + self.unread, self._marks[-1].position
-        if position < self.state.position:
-            self.state.restore(self._marks[-1])
-        place = _calls_until(calls, self.state.position)
-        self.calls, self.unread = calls[:place], calls[place:_calls_until(calls, target)]
-        del self.ids[target:], self.turns[turns:]
-        self._message = None
+                           f'{len(ends)} turns: keep 0 to {len(ends)} of them')
+        self._keep([1, *ends][turns])
+
+    def reread(self) -> None:
+        """Have all entries read anew, as if they had just been told."""
+        ids, entries, first = self.ids, self.entries, self._marks[0]
+        self.state.restore(first)
+        calls = self.calls + self.unread
+        self.calls, self.unread = calls[:calls_until(calls, first.position)], []
+        del self._marks[1:]
+        self.ids, self.entries, self.slid, self.logged = [], [], 0, 0
+        place = 0
+        for entry in entries:
+            end = place + entry.tokens
+            if place < first.position:
+                self.ids.extend(ids[place:end])
+            else:
+                self._push(ids[place:end])
+            self.add(entry.kind, entry.prompt, entry.text, entry.finish_reason, entry.sampling,
+                     entry.time)
+            place = end
+        self._find_message()
 
     def save(self) -> Savepoint:
         """Return all that a turn may change."""
-        return Savepoint(self.state.mark(), len(self.ids), len(self.calls), len(self.turns),
+        return Savepoint(self.state.mark(), len(self.ids), len(self.calls), len(self.entries),
                          tuple(self.unread), tuple(self._marks), self._message)
 
     def undo(self, point: Savepoint) -> None:
         """Go back to a savepoint."""
         self.state.restore(point.mark)
-        del self.ids[point.ids:], self.calls[point.calls:], self.turns[point.turns:]
+        del self.ids[point.ids:], self.calls[point.calls:], self.entries[point.entries:]
         self.unread, self._marks = list(point.unread), list(point.marks)
         self._message = point.message
 
     def add_question(self, words: Sequence[int]) -> None:
         """End the user message with a question and open the answer."""
-        self.used_at = time.monotonic()
         self._push([*self._open_message(), *words, *self._frame.answer_open])
 
-    def commit_ids(self, prompt: str, answer: Generation) -> None:
+    def commit_ids(self, prompt: str, answer: Generation, sampling: str = '') -> None:
         """Make a question and the tokens of its answer a turn."""
         read, last = answer.ids[:-1], answer.ids[-1:]
         self.ids.extend(read)
         self.calls.extend([1] * len(read))
         # The last token was chosen but never read; it is read with what closes the answer.
-        self._close(prompt, answer.text, answer.finish_reason, [] if answer.ended else last)
+        self._close([] if answer.ended else last, prompt, answer.text, answer.finish_reason,
+                    sampling)
 
-    def commit_text(self, prompt: str, text: str, asked: Mark) -> None:
+    def commit_text(self, prompt: str, text: str, asked: Mark, sampling: str = '') -> None:
         """
         Make a question and a text that ended before a stop text a turn.
 
@@ -202,19 +306,48 @@ class Mission:
         :param asked: the state after the question.
         """
         self.state.restore(asked)
-        self._close(prompt, text, STOP, self.model.tokenizer.encode(text))
+        self._close(self.model.tokenizer.encode(text), prompt, text, STOP, sampling)
 
-    def _close(self, prompt: str, text: str, finish_reason: str, rest: Sequence[int]) -> None:
-        assert self._message is not None, 'no question was added'
-        self._remember()
-        self._push([*rest, *self._frame.answer_close])
-        self.turns.append(Turn(self._message, prompt, text, finish_reason))
+    def remember(self) -> None:
+        """Keep a mark here; the first one, after the system prompt, stays."""
+        self._marks.append(self.state.mark())
+        if len(self._marks) > KEPT_MARKS:
+            # Every second of the older ones goes: a rewind stays cheap where it is likely.
+            del self._marks[1:-KEPT_MARKS // 2:2]
+
+    def _keep(self, entries: int) -> None:
+        """Go back to where there were that many entries."""
+        self.before_cut()
+        target, slid = self.tokens_of(entries), self.tokens_of(self.slid)
+        del self.entries[entries:], self.ids[target:]
+        self.logged = min(self.logged, entries)
         self._message = None
-        self.used_at = time.monotonic()
+        self._marks = [m for m in self._marks if m.position <= target]
+        calls, mark = self.calls + self.unread, self._marks[-1]
+        if mark.position < self.state.position:
+            self.state.restore(mark)
+        del calls[calls_until(calls, target):]
+        self.calls, self.unread = [], calls
+        self._settle_calls()
+        if mark.position < slid:  # reading on from there would not give what was there
+            self.reread()
+
+    def _settle_calls(self) -> None:
+        """Tell the calls that the state has seen from those to come."""
+        calls = self.calls + self.unread
+        place = calls_until(calls, self.state.position)
+        self.calls, self.unread = calls[:place], calls[place:]
+
+    def _close(self, rest: Sequence[int], prompt: str, text: str, finish_reason: str,
+               sampling: str) -> None:
+        assert self._message is not None, 'no question was added'
+        self.remember()
+        self._push([*rest, *self._frame.answer_close])
+        self.add(TURN, prompt, text, finish_reason, sampling, time.time())
+        self._message = None
 
     def _push(self, ids: Sequence[int]) -> None:
-        self.ids.extend(ids)
-        self.unread.extend(len(c) for c in self.model.chunks(ids))
+        self.push(ids, [len(c) for c in self.model.chunks(ids)])
 
     def _open_message(self) -> Sequence[int]:
         """Return the ids that open a user message, none if one is open."""
@@ -223,34 +356,24 @@ class Mission:
         self._message = len(self.ids)
         return self._frame.user_open
 
+    def _find_message(self) -> None:
+        """Find the open user message: the observations behind the last turn."""
+        count = len(self.entries)
+        while count and self.entries[count - 1].kind == OBSERVATION:
+            count -= 1
+        self._message = self.tokens_of(count) if count < len(self.entries) else None
+
+    def around(self, tokens: int, answer: int) -> int:
+        """Return how many tokens a question and an answer of that length add here."""
+        frame = self._frame
+        opening = 0 if self._message is not None else len(frame.user_open)
+        return opening + tokens + len(frame.answer_open) + answer + len(frame.answer_close)
+
     def _check_room(self, tokens: int) -> None:
         """Refuse what leaves no room for an answer of one token."""
-        frame, limit = self._frame, self.model.context_length
-        around = len(frame.user_open) + len(frame.answer_open) + 1 + len(frame.answer_close)
-        if self._head + around + tokens > limit:
-            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {tokens} tokens and the '
-                           f'context holds {limit}, {self._head + around} of them taken: send '
-                           'less text or raise model.context_length')
-        needed = tokens + around - (0 if self._message is None else len(frame.user_open))
+        limit, needed = self.model.context_length, self.around(tokens, 1)
         if len(self.ids) + needed > limit:
             raise LfmError(ErrorCode.CONTEXT_FULL, f"mission '{self.mission_id}' holds "
                            f'{len(self.ids)} of {limit} tokens, {needed} more do not '
-                           'fit: reset or rewind it, or raise model.context_length')
-
-    def _remember(self) -> None:
-        """Keep a mark here; the first one, after the system prompt, stays."""
-        self._marks.append(self.state.mark())
-        if len(self._marks) > KEPT_MARKS:
-            # Every second of the older ones goes: a rewind stays cheap where it is likely.
-            del self._marks[1:-KEPT_MARKS // 2:2]
-
-
-def _calls_until(calls: list[int], position: int) -> int:
-    """Return how many calls lead to a position."""
-    total = 0
-    for place, size in enumerate(calls):
-        if total == position:
-            return place
-        total += size
-    assert total == position, 'calls and positions disagree'
-    return len(calls)
+                           'fit: reset or rewind it, raise model.context_length, or let '
+                           'missions.overflow make room')

@@ -90,6 +90,7 @@ class Usage:
     time_to_first_token: float = 0.0
     tokens_per_second: float = 0.0
     seconds_queued: float = 0.0
+    forgotten_tokens: int = 0
 
 
 @dataclass(frozen=True)

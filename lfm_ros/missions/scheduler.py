@@ -30,6 +30,7 @@ from lfm_ros.missions.request import Request
 from lfm_ros.missions.store import MissionStore
 
 MOST_JOBS = 256
+CARE_PERIOD = 1.0  # seconds between two looks at what is to be stored or has expired
 
 _log = logging.getLogger(__name__)
 
@@ -171,8 +172,13 @@ class Scheduler:
             self._change.notify()
 
     def _loop(self) -> None:
+        idle_since = looked_after = time.monotonic()
         while True:
             self._look_around()
+            now = time.monotonic()
+            if now - looked_after >= CARE_PERIOD:
+                self._look_after(now - idle_since)
+                looked_after = time.monotonic()
             with self._change:
                 if self._stopping:
                     break
@@ -180,17 +186,18 @@ class Scheduler:
             if self.running:
                 self._answer(self.running)
                 self._last_speed, self._turn = self.tokens_per_second, None
-                self.running = None
+                self.running, idle_since = None, time.monotonic()
             elif not self._read_ahead():
                 with self._change:
                     if not (self._stopping or self._jobs or len(self._queue)):
-                        self._change.wait()
+                        self._change.wait(CARE_PERIOD)
         for request in self._queue.clear():
             self._fail(request, refusals.stopped(begun=False))
         self._look_around()
 
     def _answer(self, request: Request) -> None:
         request.started = time.monotonic()
+        self.store.busy = request.query.mission_id
         turn = None
         known = request.query.mission_id in self.store
         try:
@@ -201,6 +208,7 @@ class Scheduler:
             sampling = defaults.sampling.changed(query.sampling)
             self._turn = turn = Answering(mission, query.prompt, sampling, limits, query.aside,
                                           request.interrupt)
+            self.store.make_room(mission, turn.most_tokens)
             steps = turn.steps()
             try:
                 for text in steps:
@@ -209,6 +217,8 @@ class Scheduler:
                     _check_ended(request)
             finally:
                 steps.close()  # undoes a turn that was left in the middle
+            if not query.aside:
+                self.store.commit(query.mission_id)
         except Exception as error:
             if not known:
                 self.store.discard(request.query.mission_id)
@@ -216,6 +226,8 @@ class Scheduler:
         else:
             answer = turn.generation
             request.complete(answer.text, answer.finish_reason, turn.usage(request.queued))
+        finally:
+            self.store.busy = ''
 
     def _reason(self, error: Exception) -> LfmError:
         if isinstance(error, LfmError):
@@ -252,6 +264,12 @@ class Scheduler:
                 job.future.set_exception(error)
             else:
                 job.future.set_result(result)
+
+    def _look_after(self, idle_seconds: float) -> None:
+        try:
+            self.store.look_after(idle_seconds)
+        except Exception:  # of a state that cannot be read on, say; the next turn will tell
+            _log.exception('looking after the missions failed')
 
     def _read_ahead(self) -> bool:
         """Read one call of an observation; false when there is nothing to read."""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
+from dataclasses import replace
 import gc
 import logging
 from pathlib import Path
@@ -13,11 +15,27 @@ from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.budget import room_for_missions
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.storage import Storage
+from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MissionPlace:
+    """
+    Where missions may be.
+
+    :param folder: in which they outlive the process; empty: none.
+    :param budget_mb: most memory of the process in MiB; 0: no limit.
+    """
+
+    folder: str = ''
+    budget_mb: int = 0
 
 
 class ModelHost:
@@ -37,18 +55,25 @@ class ModelHost:
         self.shut_down = False
 
     def open(self, path: str | Path, options: ModelOptions, system_prompt: str,
-             most_missions: int) -> Model:
+             keeping: Keeping, place: MissionPlace) -> Model:
         """
-        Open a model and read the system prompt.
+        Open a model, read the system prompt, and find the missions that were kept.
 
         :raises LfmError: which is also kept as the reason for later refusals.
         """
         self.error = None
+        storage = None
         try:
             model = Model(path, options)
-            self.store = MissionStore(model, system_prompt, most_missions)
+            if place.budget_mb:
+                keeping = replace(keeping, room=room_for_missions(model, place.budget_mb))
+            folder = Path(place.folder).expanduser() if place.folder else None
+            storage = Storage(folder, model)
+            self.store = MissionStore(model, system_prompt, keeping, storage)
             self.description = model.describe()
         except Exception as error:
+            if storage:
+                storage.close()
             raise self._failure(error) from error
         self.model = model
         return model
@@ -69,11 +94,16 @@ class ModelHost:
     def stop(self) -> bool:
         """Undo what runs and answer all that waits; tell whether there was anything."""
         scheduler, self.scheduler = self.scheduler, None
-        return scheduler.stop() if scheduler else False
+        busy = scheduler.stop() if scheduler else False
+        if scheduler and self.store:
+            self.store.put_away()
+        return busy
 
     def close(self) -> None:
         """Give the memory of the model and its missions back."""
         self.stop()
+        if self.store:
+            self.store.storage.close()
         self.model = self.store = None
         self.description = {}
         gc.collect()

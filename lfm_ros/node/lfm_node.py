@@ -12,6 +12,7 @@ from lfm_ros.errors import LfmError
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node import parameters
 from lfm_ros.node.deferred import run_later
+from lfm_ros.node.host import MissionPlace
 from lfm_ros.node.host import ModelHost
 from lfm_ros.node.journal import Journal
 from lfm_ros.node.mission_services import MissionServices
@@ -59,7 +60,9 @@ class LfmNode(LifecycleNode):
             model = self._host.open(
                 self.get_parameter('model.path').value, parameters.model_options(self),
                 self.get_parameter('missions.system_prompt').value,
-                self.get_parameter('missions.max_count').value)
+                parameters.keeping(self), MissionPlace(
+                    self.get_parameter('missions.dir').value,
+                    self.get_parameter('memory.budget_mb').value))
             self._defaults = parameters.defaults(self, model.sampling)
         except LfmError as error:
             self._host.close()

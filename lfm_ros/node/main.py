@@ -13,6 +13,7 @@ import threading
 import time
 
 from lfm_ros.node.lfm_node import LfmNode
+from lfm_ros.process import return_large_memory
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor
@@ -49,6 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
     :returns: the exit code; 2 when a parameter cannot be used.
     """
     # rclpy's own handlers would end all communication first, and no answer could be sent.
+    return_large_memory()
     signals = _catch_signals()
     rclpy.init(args=list(args) if args is not None else None,
                signal_handler_options=SignalHandlerOptions.NO)

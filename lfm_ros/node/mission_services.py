@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+import threading
 from typing import Any
 
 from lfm_ros.engine.tokenizer import check_text
@@ -16,14 +20,18 @@ from lfm_ros.node.deferred import DeferredService
 from lfm_ros.node.deferred import run_later
 from lfm_ros.node.host import ModelHost
 from lfm_ros.srv import DeleteMission
+from lfm_ros.srv import ExportMission
 from lfm_ros.srv import ForkMission
 from lfm_ros.srv import GetModelInfo
+from lfm_ros.srv import ImportMission
 from lfm_ros.srv import ListMissions
 from lfm_ros.srv import ResetMission
 from lfm_ros.srv import RewindMission
+from lfm_ros.srv import SaveMission
 from lfm_ros.srv import Tokenize
 from rclpy.node import Node
 
+EXPORTS = 'exports'
 LONGEST_TEXT = 1 << 13  # characters; more would keep the executor from other calls
 
 
@@ -45,18 +53,43 @@ class MissionServices:
         self._serve(DeleteMission, 'delete', lambda s, r: s.delete(_id(r)))
         self._serve(ForkMission, 'fork', lambda s, r: s.fork(_id(r), r.new_mission_id))
         self._serve(RewindMission, 'rewind', lambda s, r: s.rewind(_id(r), r.turns))
+        self._serve(SaveMission, 'save', lambda s, r: {'stored_bytes': s.save(_id(r))})
+        self._serve(ExportMission, 'export', _export)
+        self._serve(ImportMission, 'import', _import)
 
-    def _serve(self, kind: Any, name: str, work: Callable[[MissionStore, Any], None]) -> None:
-        """Offer an operation on one mission; it waits for the end of the mission's turn."""
+    def _serve(self, kind: Any, name: str, work: Callable[[MissionStore, Any], Any]) -> None:
+        """
+        Offer an operation on one mission; it waits for the end of the mission's turn.
+
+        :param work: done in the thread of the model; returns fields of the response, nothing, or
+            a function that returns them, for what takes long and needs no model.
+        """
         def handle(request: Any, send: Callable[[Any], None]) -> None:
-            touched = {_id(request), getattr(request, 'new_mission_id', _id(request))}
+            names = (getattr(request, field, '') for field in ('mission_id', 'new_mission_id'))
+            touched = {name or DEFAULT_MISSION for name in names}
 
-            def done(error: BaseException | None) -> None:
-                run_later(self._node, lambda: finish(_with_error(kind.Response(), error)))
+            def done(error: BaseException | None, found: Any = None) -> None:
+                fields = found if isinstance(found, dict) else {}
+                run_later(self._node, lambda: finish(
+                    _with_error(kind.Response(**fields), error)))
 
             def finish(response: Any) -> None:
                 self._changed()
                 send(response)
+
+            def worked(future: Future[Any]) -> None:
+                error = future.exception()
+                found = None if error else future.result()
+                if callable(found):
+                    threading.Thread(target=rest, args=(found,), daemon=True).start()
+                else:
+                    done(error, found)
+
+            def rest(work: Callable[[], Any]) -> None:
+                try:
+                    done(None, work())
+                except Exception as error:
+                    done(error)
 
             try:
                 scheduler = self._host.active_scheduler()
@@ -64,7 +97,7 @@ class MissionServices:
                 done(error)
                 return
             future = scheduler.call(lambda: work(scheduler.store, request), *touched)
-            future.add_done_callback(lambda f: done(f.exception()))
+            future.add_done_callback(worked)
 
         DeferredService(self._node, kind, f'~/missions/{name}', handle)
 
@@ -102,6 +135,33 @@ class MissionServices:
 
 def _id(request: Any) -> str:
     return request.mission_id or DEFAULT_MISSION
+
+
+def _export(store: MissionStore, request: Any) -> Callable[[], dict[str, Any]]:
+    file = _exported(store, request.file or f'{_id(request)}.lfm')
+    package = store.package(_id(request))
+
+    def write() -> dict[str, Any]:
+        with suppress(OSError):  # writing says what is wrong
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+        return {'bytes': package.write(file), 'path': str(file)}
+
+    return write
+
+
+def _import(store: MissionStore, request: Any) -> dict[str, Any]:
+    return {'mission_id': store.import_(_exported(store, request.file), request.new_mission_id)}
+
+
+def _exported(store: MissionStore, name: str) -> Path:
+    """Return the path of an exported file; a request cannot reach files elsewhere."""
+    folder = store.storage.folder
+    if folder is None:
+        raise LfmError(ErrorCode.STORAGE_FAILED, 'there is no place for files: set missions.dir')
+    if not name or name in ('.', '..') or Path(name).name != name or '\0' in name:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'{name[:80]!r} is no name of a file: give one '
+                       f'without folders; it is in {folder / EXPORTS}')
+    return folder / EXPORTS / name
 
 
 def _with_error(response: Any, error: BaseException | None) -> Any:

@@ -13,11 +13,15 @@ from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.session import CPU
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.overflow import POLICIES as OVERFLOW
+from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.queue import POLICIES
 from lfm_ros.missions.queue import REJECT
+from lfm_ros.missions.request import DEFAULT_MISSION
 from lfm_ros.missions.request import LONGEST_TIMEOUT
 from lfm_ros.missions.request import MOST_TOKENS
 from lfm_ros.missions.scheduler import Defaults
+from lfm_ros.missions.store import Keeping
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
@@ -80,6 +84,22 @@ SPECS = (
          'less memory, more are slightly faster', 1, 4096),
     Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
          'template puts there'),
+    Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
+    Spec('missions.overflow', REFUSE, 'When the context of a mission is full: '
+         + '; '.join(f'{name}: {text}' for name, text in OVERFLOW.items()),
+         choices=tuple(OVERFLOW)),
+    Spec('missions.checkpoint_turns', Keeping.checkpoint_turns, 'Turns after which the state of a '
+         'mission is written to missions.dir. 1: coming back reads nothing again, and each turn '
+         'writes its keys and values; 0: never because of turns', 0, 1_000_000),
+    Spec('missions.checkpoint_idle', Keeping.checkpoint_idle, 'Seconds without a request after '
+         'which states are written to missions.dir; 0: never because of idleness',
+         0.0, LONGEST_TIMEOUT),
+    Spec('missions.expire_after', 0.0, 'Seconds after which a mission that nobody used is '
+         'deleted, counting only time in which the node runs; 0: never', 0.0, 1e9),
+    Spec('missions.never_expire', [DEFAULT_MISSION], 'Names of missions that never expire, with '
+         '* and ? as in a shell'),
+    Spec('memory.budget_mb', 0, 'Most memory (RSS) of the whole process in MiB: missions are put '
+         'aside and come back, requests that do not fit are refused; 0: no limit', 0, 1 << 20),
     Spec('missions.max_count', 64, 'Most missions at once', 1, 1_000_000),
     Spec('queue.size', 8, 'Requests that may wait while another is answered', 0, 10_000),
     Spec('queue.policy', REJECT, 'When the queue is full: '
@@ -141,6 +161,16 @@ def model_options(node: Node) -> ModelOptions:
         threads=_value(node, 'model.threads'),
         context_length=_value(node, 'model.context_length'),
         prefill_chunk=_value(node, 'model.prefill_chunk'))
+
+
+def keeping(node: Node) -> Keeping:
+    """Return how the parameters want missions kept."""
+    return Keeping(
+        most=_value(node, 'missions.max_count'), overflow=_value(node, 'missions.overflow'),
+        expire=_value(node, 'missions.expire_after'),
+        never_expire=tuple(_value(node, 'missions.never_expire')),
+        checkpoint_turns=_value(node, 'missions.checkpoint_turns'),
+        checkpoint_idle=_value(node, 'missions.checkpoint_idle'))
 
 
 def defaults(node: Node, recommended: Sampling) -> Defaults:

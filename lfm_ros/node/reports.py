@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 from lfm_ros import msg
+from lfm_ros.missions.store import MissionStore
 from lfm_ros.node import convert
 from lfm_ros.node.host import ModelHost
 from lfm_ros.node.journal import Journal
@@ -61,7 +62,7 @@ class Reports:
             status.model = model.name
         if store:
             status.missions = [convert.to_mission_status(m) for m in store.list()]
-            status.state_bytes = store.nbytes
+            self._tell_of_storage(status, store)
         if scheduler:
             running = scheduler.running
             status.running_request_id = running.request_id if running else ''
@@ -72,10 +73,21 @@ class Reports:
             self._status.publish(status)
         return status
 
+    def _tell_of_storage(self, status: msg.Status, store: MissionStore) -> None:
+        status.state_bytes, status.state_bytes_limit = store.nbytes, store.keeping.room
+        status.turns_committed, status.log_bytes_written, status.state_bytes_written = \
+            store.written
+        storage = store.storage
+        status.stored_bytes = storage.checkpoints.nbytes if storage.checkpoints else 0
+        status.durability_error = storage.trouble
+        status.durable = storage.durable
+
     def _diagnose(self, status: msg.Status) -> DiagnosticStatus:
         level, text = DiagnosticStatus.OK, status.state
         if self._host.error:
             level, text = DiagnosticStatus.ERROR, self._host.error.message
+        elif status.durability_error:
+            level, text = DiagnosticStatus.WARN, status.durability_error
         elif status.queue_size and status.queue_length >= status.queue_size:
             level, text = DiagnosticStatus.WARN, 'the queue is full'
         elif self._journal.recent_error:
@@ -87,7 +99,11 @@ class Reports:
             'queue': f'{status.queue_length} of {status.queue_size}',
             'answered': status.answered, 'failed': status.failed,
             'tokens per second': f'{status.tokens_per_second:.1f}',
-            'missions': len(status.missions), 'state bytes': status.state_bytes,
+            'missions': len(status.missions),
+            'missions in memory': sum(m.resident for m in status.missions),
+            'state bytes': status.state_bytes, 'state bytes limit': status.state_bytes_limit,
+            'stored bytes': status.stored_bytes, 'durable': status.durable,
+            'bytes written per turn': _per_turn(status), 'damage found': self._damage(),
             'RSS bytes': status.rss_bytes, 'observations lost': self._journal.observations_lost,
             'last error': self._journal.last_error,
         }
@@ -96,3 +112,12 @@ class Reports:
             level=level, name=f'{name}: language model',
             hardware_id=status.model, message=text,
             values=[KeyValue(key=k, value=str(v)) for k, v in values.items()])
+
+    def _damage(self) -> str:
+        """Return what was found damaged on the disk, and how it was mended."""
+        return self._host.store.storage.notice if self._host.store else ''
+
+
+def _per_turn(status: msg.Status) -> int:
+    written = status.log_bytes_written + status.state_bytes_written
+    return written // status.turns_committed if status.turns_committed else 0

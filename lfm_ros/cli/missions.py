@@ -1,0 +1,121 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Look at the missions in a folder, and bring them in and out; without a model.
+
+`list` and `show` also work while a node uses the folder.
+"""
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+import sqlite3
+import sys
+from typing import Any
+
+from lfm_ros.cli.options import missions_folder
+from lfm_ros.cli.output import print_json
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.entry import OBSERVATION
+from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.shelf import CHANGE
+from lfm_ros.missions.shelf import MAKE
+from lfm_ros.missions.shelf import READ
+from lfm_ros.missions.shelf import Shelf
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument('--missions-dir', metavar='DIR', help='where the missions are: '
+                        'missions.dir of the node')
+    verbs = parser.add_subparsers(metavar='list|show|export|import|delete', required=True)
+    for name, work, purpose, text, arguments in (
+            ('list', _list, READ, 'tell which missions there are', ()),
+            ('show', _show, READ, 'print what was said in a mission', ('name',)),
+            ('export', _export, CHANGE, 'write a mission into a file', ('name', 'file')),
+            ('import', _import, MAKE, 'bring a mission in from such a file', ('file',)),
+            ('delete', _delete, CHANGE, 'delete a mission', ('name',))):
+        child = verbs.add_parser(name, help=text, description=text)
+        for argument in arguments:
+            child.add_argument(argument, metavar=argument.upper())
+        if name == 'import':
+            child.add_argument('name', metavar='NAME', nargs='?', default='',
+                               help='its name here; default: the one it had')
+        # Both are taken before and behind this verb; what is not given here changes nothing.
+        child.add_argument('--missions-dir', metavar='DIR', default=argparse.SUPPRESS)
+        child.add_argument('--json', action='store_true', default=argparse.SUPPRESS)
+        child.set_defaults(work=work, purpose=purpose)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    folder = missions_folder(arguments)
+    if folder is None:
+        raise LfmError(ErrorCode.INVALID_VALUE, '--missions-dir is missing: give the folder that '
+                       'is missions.dir of the node')
+    try:
+        with Shelf(folder, arguments.purpose) as shelf:
+            found, text = arguments.work(shelf, arguments)
+    except sqlite3.Error as error:
+        raise LfmError(ErrorCode.STORAGE_FAILED, f'the missions in {folder} cannot be used '
+                       f'({error}): check the disk; a node that starts there mends what it can'
+                       ) from error
+    if arguments.json:
+        print_json(found)
+    else:
+        print(text)
+    return 0
+
+
+def _list(shelf: Shelf, _: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    missions = shelf.list()
+    width = max([len('mission'), *(len(m.mission_id) for m in missions)])
+    rows = [f'{"mission":<{width}} {"turns":>6} {"tokens":>8} {"kB":>9} {"idle s":>9}']
+    rows += [f'{m.mission_id:<{width}} {m.turns:>6} {m.tokens:>8} {m.bytes / 1e3:>9.1f} '
+             f'{m.idle_seconds:>9.0f}' for m in missions]
+    return {'missions': [asdict(m) for m in missions]}, '\n'.join(rows)
+
+
+def _show(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    mission, transcript = shelf.show(arguments.name)
+    lost = mission.turns - transcript.turn_count
+    if lost:
+        print(f'{arguments.prog}: the log is damaged, {lost} turns of the mission cannot be '
+              'read: what comes before them is shown', file=sys.stderr)
+    turns: list[dict[str, Any]] = []
+    observations: list[str] = []
+    lines = []
+    for entry in transcript.entries:
+        if entry.kind == OBSERVATION:
+            observations.append(entry.prompt)
+            lines.append(f'. {entry.prompt}')
+        elif entry.kind == TURN:
+            turns.append({'prompt': entry.prompt, 'text': entry.text,
+                          'finish_reason': entry.finish_reason, 'observations': observations})
+            observations = []
+            cut = '' if entry.finish_reason == 'stop' else f' [{entry.finish_reason}]'
+            lines += [f'> {entry.prompt}', f'{entry.text}{cut}', '']
+    head = transcript.entries[0].prompt if transcript.entries else ''
+    text = '\n'.join([*([head, ''] if head else []), *lines]).rstrip()
+    return {'mission_id': mission.mission_id, 'tokens': mission.tokens, 'bytes': mission.bytes,
+            'system_prompt': head, 'turns': turns, 'observations': observations}, text
+
+
+def _export(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    size = shelf.export(arguments.name, Path(arguments.file))
+    return {'mission_id': arguments.name, 'file': arguments.file, 'bytes': size}, \
+        f"mission '{arguments.name}' is in {arguments.file}, {size:,} bytes"
+
+
+def _import(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    name, notice = shelf.import_(Path(arguments.file), arguments.name)
+    if notice:
+        print(f'{arguments.prog}: {notice}', file=sys.stderr)
+    return {'mission_id': name}, f"mission '{name}' is in {shelf.folder}"
+
+
+def _delete(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    shelf.delete(arguments.name)
+    return {'mission_id': arguments.name}, f"mission '{arguments.name}' is deleted"

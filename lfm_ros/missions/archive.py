@@ -1,0 +1,207 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a mission in from a file; see :mod:`lfm_ros.missions.package` for what is in it."""
+from __future__ import annotations
+
+from collections.abc import Container
+import json
+from pathlib import Path
+import re
+from typing import Any
+from zipfile import BadZipFile
+from zipfile import ZIP_STORED
+from zipfile import ZipFile
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.checkpoints import Checkpoints
+from lfm_ros.missions.checkpoints import Damaged
+from lfm_ros.missions.checkpoints import is_piece
+from lfm_ros.missions.entry import Entry
+from lfm_ros.missions.entry import HEAD
+from lfm_ros.missions.entry import OBSERVATION
+from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.log import MissionLog
+from lfm_ros.missions.package import FORMAT
+from lfm_ros.missions.package import Package
+from lfm_ros.missions.package import STATES
+from lfm_ros.missions.package import TEXT
+from lfm_ros.missions.package import VERSION
+from lfm_ros.missions.request import check_mission_id
+from lfm_ros.missions.transcript import Transcript
+
+_LARGEST_TEXT = 16 << 20    # a context of 128 thousand tokens takes two or three
+_LARGEST_PIECE = 256 << 20  # they are read one at a time; 75 MB is the largest of a known model
+_HEX = re.compile('[0-9a-f]{0,64}')
+_TEXTS = ('prompt', 'text', 'finish_reason', 'sampling')
+
+
+class Archive:
+    """
+    An archive of a mission, opened and checked.
+
+    :ivar transcript: what was said in the mission.
+    :ivar model: name of the model to which it was said; may be empty.
+    :raises LfmError: ARCHIVE_INVALID.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            if not file.is_file():  # a pipe would never end
+                raise _not_readable(file, 'there is no such file')
+            self._zip = ZipFile(file)
+        except (OSError, ValueError) as error:
+            raise _not_readable(file, getattr(error, 'strerror', '') or str(error)) from error
+        except LfmError:
+            raise
+        except Exception as error:  # a damaged ZIP can raise nearly anything
+            raise _not_readable(file, 'it is no archive of a mission, or not all of it') from error
+        try:
+            self._check_members()
+            told = json.loads(self._zip.read(TEXT))
+            if told['format'] != FORMAT:
+                raise ValueError('it is of another format')
+            if told['version'] != VERSION:
+                raise ValueError(f'it was written by another version ({told["version"]!r:.20})')
+            self.model = str(told['model'])
+            self.transcript = _transcript(told)
+        except Exception as error:
+            self._zip.close()
+            reason = getattr(error, 'message', '') or str(error)[:200]
+            if isinstance(error, (KeyError, TypeError, AttributeError)):
+                reason = f'{TEXT} lacks something'
+            raise _not_readable(file, reason) from error
+
+    def __enter__(self) -> Archive:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def name_here(self, mission_id: str, known: Container[str]) -> str:
+        """
+        Return the name that the mission will have.
+
+        :param mission_id: the one that is wanted; empty: the one it had.
+        :raises LfmError: INVALID_MISSION_ID, MISSION_EXISTS.
+        """
+        name = mission_id or self.transcript.mission_id
+        check_mission_id(name)
+        if name in known:
+            raise LfmError(ErrorCode.MISSION_EXISTS, f"mission '{name}' exists already: delete it "
+                           'first or choose another name')
+        return name
+
+    def check_ids(self, vocabulary: int) -> None:
+        """
+        Refuse ids that the model does not have.
+
+        :raises LfmError: ARCHIVE_INVALID.
+        """
+        if max(self.transcript.ids) >= vocabulary:
+            raise _not_readable(self.file, 'it has tokens that the model does not have')
+
+    def adopt_states(self, checkpoints: Checkpoints) -> str:
+        """
+        Copy the states that are not there yet.
+
+        :returns: why not all could be copied, empty: they were. The mission is whole without.
+        """
+        names = [n.removeprefix(STATES) for n in self._zip.namelist() if n != TEXT]
+        try:
+            checkpoints.adopt(names, lambda name: self._zip.read(STATES + name))
+        except (Damaged, OSError, BadZipFile, EOFError, RuntimeError, ValueError) as error:
+            return f'a state in {self.file} cannot be used ({error}): the mission is read again'
+        return ''
+
+    def _check_members(self) -> None:
+        """Refuse what no export wrote; nothing is ever unpacked under a name from outside."""
+        infos = self._zip.infolist()
+        names = [info.filename for info in infos]
+        if TEXT not in names:
+            raise ValueError('it is no archive of a mission')
+        for info in infos:
+            if info.filename != TEXT and not (
+                    info.filename.startswith(STATES) and
+                    is_piece(info.filename.removeprefix(STATES))):
+                raise ValueError(f'it holds {info.filename[:60]!r}, which is no part of a mission')
+            largest = _LARGEST_TEXT if info.filename == TEXT else _LARGEST_PIECE
+            if info.compress_type != ZIP_STORED or info.file_size != info.compress_size or \
+                    info.file_size > largest:
+                raise ValueError(f'the size of {info.filename} cannot be right')
+        if len(set(names)) != len(names) or \
+                sum(info.file_size for info in infos) > self.file.stat().st_size:
+            raise ValueError('it holds something twice')
+
+
+def export_mission(log: MissionLog, checkpoints: Checkpoints | None, mission_id: str, file: Path,
+                   model: str = '') -> int:
+    """
+    Write an archive of a mission that is in a log.
+
+    :param checkpoints: of its model; None: only what was said is kept.
+    :returns: its size in bytes.
+    :raises LfmError: STORAGE_FAILED.
+    :raises sqlite3.Error: when the log cannot be read.
+    """
+    return Package.of(log.read(mission_id), checkpoints, model).write(file)
+
+
+def import_mission(archive: Archive, mission_id: str, log: MissionLog,
+                   checkpoints: Checkpoints | None, used: float) -> str:
+    """
+    Write a mission into a log, where it must not be yet.
+
+    :param checkpoints: of the model of the archive; None: only what was said is kept.
+    :param used: uptime of the store now.
+    :returns: what is wrong with its states, empty: nothing.
+    :raises sqlite3.Error: when the log cannot be written.
+    """
+    # States first: those that no mission stands on are deleted some day, but not the reverse.
+    notice = archive.adopt_states(checkpoints) if checkpoints else ''
+    archive.transcript.mission_id = mission_id
+    log.write(archive.transcript, used)
+    return notice
+
+
+def _transcript(told: dict[str, Any]) -> Transcript:
+    """Return the transcript in an archive, or raise nearly anything."""
+    check_mission_id(told['mission_id'])
+    found = Transcript(told['mission_id'], _hex(told['fingerprint']), slid=told['slid'])
+    for fields in told['entries']:
+        ids, calls, time = _numbers(fields['ids'], 0), _numbers(fields['calls'], 1), fields['time']
+        texts = {name: fields[name] for name in _TEXTS}
+        ''.join(texts.values()).encode()  # refuses what is no text
+        if fields['kind'] not in (HEAD, OBSERVATION, TURN) or not ids:
+            raise ValueError(f'{TEXT} holds what is no part of a mission')
+        if type(time) not in (int, float) or not 0 <= time < 1e11:
+            raise ValueError(f'{TEXT} holds a time that cannot be')
+        found.push(ids, calls)
+        found.entries.append(Entry(fields['kind'], len(ids), len(calls), **texts, time=time,
+                                   parent=_hex(fields['parent']), digest=_hex(fields['digest'])))
+    if type(found.slid) is not int or not 0 <= found.slid <= len(found.entries):
+        raise ValueError(f'{TEXT} is damaged')
+    if not found.entries or found.verified() < len(found.entries):
+        raise ValueError('what was said is not what was written')
+    return found
+
+
+def _numbers(values: list[int], least: int) -> list[int]:
+    if not isinstance(values, list) or \
+            not all(type(n) is int and least <= n < 1 << 31 for n in values):
+        raise ValueError(f'{TEXT} holds a number that cannot be')
+    return values
+
+
+def _hex(text: str) -> str:
+    if not _HEX.fullmatch(text):
+        raise ValueError(f'{TEXT} is damaged')
+    return text
+
+
+def _not_readable(file: Path, reason: str) -> LfmError:
+    return LfmError(ErrorCode.ARCHIVE_INVALID, f'{file} cannot be imported ({reason}): give a '
+                    'file that an export wrote, whole')

@@ -1,0 +1,50 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory missions may take, so that the process stays within its budget."""
+from __future__ import annotations
+
+from lfm_ros.engine.model import Model
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.mission import KEPT_MARKS
+from lfm_ros.process import rss_bytes
+
+MB = 1 << 20
+# For what comes and goes beside the states: pieces of checkpoints while they are written or read,
+# messages, the log's cache. Measured: bench/budget.py.
+MARGIN = 32 * MB
+LEAST_TOKENS = 512  # a budget in which no mission can get so long is of no use
+
+
+def in_mb(count: float) -> str:
+    """Return bytes as a number of megabytes."""
+    return f'{count / MB:.1f}' if count < 10 * MB else f'{count / MB:.0f}'
+
+
+def room_for_missions(model: Model, budget_mb: int) -> int:
+    """
+    Return the bytes that all states may take together.
+
+    The model is run once at the very end of a context: what it needs then it will not need later
+    on top of what the process holds now.
+
+    :raises LfmError: BUDGET_TOO_SMALL, with the arithmetic.
+    """
+    model.stretch()
+    taken, budget = rss_bytes(), budget_mb * MB
+    state = model.new_state()
+    least = state.nbytes_at(min(LEAST_TOKENS, model.context_length)) + mark_bytes(model)
+    room = budget - taken - MARGIN
+    if room < 2 * least:  # the system prompt has a state, too
+        wanted = (taken + MARGIN + 2 * least) // MB + 1
+        raise LfmError(ErrorCode.BUDGET_TOO_SMALL, f'memory.budget_mb is {budget_mb}, but the '
+                       f'process takes {in_mb(taken)} MB with this model, {in_mb(MARGIN)} MB are '
+                       f'kept free and two missions of {LEAST_TOKENS} tokens take '
+                       f'{in_mb(2 * least)} MB: set it to {wanted} or more, or use a smaller '
+                       'model')
+    return room
+
+
+def mark_bytes(model: Model) -> int:
+    """Return the most that the marks of one mission take."""
+    return KEPT_MARKS * sum(t.row_bytes for t in model.signature.conv)

@@ -1,0 +1,252 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Checkpoints: states on disk, in pieces that only grow.
+
+A checkpoint is named by the digest of the transcript that it is the state of. It holds the keys
+and values that came since an earlier one, its parent, and the convolution windows; so a turn
+costs its own rows, and missions with the same beginning share what is stored of it. Keys and
+values are cut into pieces of a few megabytes: memory stays flat while they are written and read.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+import hashlib
+import os
+from pathlib import Path
+import re
+import threading
+
+from lfm_ros.missions.files import write_whole
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+PIECE = 256  # tokens
+
+_FORMAT = 'lfm_ros state 1'
+_NAME = re.compile(r'([0-9a-f]{32})\.([0-9a-f]{32}|0)\.([0-9]{1,9})-([0-9]{1,9})(\.end)?'
+                   r'\.safetensors')
+
+
+class Damaged(Exception):
+    """A file is not what was written, or belongs to something else."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    What is to be stored of a state.
+
+    :param digest: of the transcript; ``parent`` of the checkpoint that holds what comes before
+        ``start``, empty: there is none.
+    :param rows: keys and values ``[1, heads, end - start, head_dim]`` by name; views of live
+        buffers, which nobody may change before the snapshot is written.
+    :param windows: of the convolutions, by name; copies.
+    """
+
+    digest: str
+    parent: str
+    start: int
+    end: int
+    rows: dict[str, np.ndarray]
+    windows: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file: rows ``start`` to ``end``; the last one of a checkpoint has the windows, too."""
+
+    path: Path
+    parent: str
+    start: int
+    end: int
+    last: bool
+    size: int
+
+
+class Checkpoints:
+    """
+    The checkpoints in a folder; may be used from two threads.
+
+    :param fingerprint: of the model.
+    :param read_only: another process may be writing: change nothing.
+    :ivar bytes_written: since it was opened.
+    :raises OSError: when the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, read_only: bool = False) -> None:
+        self.folder = folder
+        self.bytes_written = 0
+        self._fingerprint = fingerprint
+        self._pieces: dict[str, list[Piece]] = {}
+        self._lock = threading.Lock()
+        if not read_only:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):
+                if match := _match(entry.name):
+                    self._note(match[1], _piece(Path(entry.path), match, entry.stat().st_size))
+                elif entry.name.endswith('.part') and not read_only:
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+
+    @property
+    def nbytes(self) -> int:
+        """Return what all checkpoints take on disk."""
+        with self._lock:
+            return sum(p.size for pieces in self._pieces.values() for p in pieces)
+
+    def chain(self, digest: str) -> list[list[Piece]]:
+        """Return the pieces of a checkpoint and of those it stands on, root first; or none."""
+        links: list[list[Piece]] = []
+        name, end = self._name(digest), None
+        with self._lock:
+            while name != '0':
+                pieces = sorted(self._pieces.get(name, ()), key=lambda p: p.start)
+                tiled = all(a.end == b.start for a, b in zip(pieces, pieces[1:]))
+                if not pieces or not tiled or not pieces[-1].last or \
+                        end not in (None, pieces[-1].end):
+                    return []
+                links.append(pieces)
+                name, end = pieces[0].parent, pieces[0].start
+        return links[::-1] if end == 0 else []
+
+    def newest(self, digests: Sequence[str]) -> list[list[Piece]]:
+        """Return the chain of the last of these digests that has one; or none."""
+        return next(filter(None, map(self.chain, reversed(digests))), [])
+
+    def size_of(self, digest: str) -> int:
+        """Return what a checkpoint takes on disk with all that it stands on."""
+        return sum(piece.size for link in self.chain(digest) for piece in link)
+
+    def write(self, snapshot: Snapshot) -> None:
+        """
+        Store a snapshot; the last file makes it complete.
+
+        :raises OSError: when it could not be written.
+        """
+        name = self._name(snapshot.digest)
+        if self.chain(snapshot.digest):
+            return  # by a fork, say; another checkpoint may stand on it already
+        parent = self._name(snapshot.parent) if snapshot.parent else '0'
+        self._discard([name])  # what an earlier attempt left
+        try:
+            self._write(snapshot, name, parent)
+        except BaseException:
+            self._discard([name])  # it may be missing the room that it takes
+            raise
+
+    def _write(self, snapshot: Snapshot, name: str, parent: str) -> None:
+        cuts = [*range(snapshot.start, snapshot.end, PIECE), snapshot.end]
+        for start, end in zip(cuts, cuts[1:]):
+            last = end == snapshot.end
+            part = slice(start - snapshot.start, end - snapshot.start)
+            arrays = {n: np.ascontiguousarray(a[:, :, part]) for n, a in snapshot.rows.items()}
+            if last:
+                arrays.update(snapshot.windows)
+            data = save(arrays, self._metadata(name, parent, start, end, arrays))
+            ending = '.end' if last else ''
+            path = self.folder / f'{name}.{parent}.{start}-{end}{ending}.safetensors'
+            write_whole(path, data)
+            self.bytes_written += len(data)
+            self._note(name, Piece(path, parent, start, end, last, len(data)))
+
+    def read(self, piece: Piece) -> dict[str, np.ndarray]:
+        """
+        Return the arrays of a piece.
+
+        :raises Damaged: when it is not what was written for this model.
+        """
+        try:
+            with safe_open(piece.path, framework='numpy') as file:
+                metadata = file.metadata()
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+        except Exception as error:  # safetensors raises its own class, the system's or NumPy's
+            raise Damaged(f'{piece.path.name} cannot be read ({error})') from error
+        name = piece.path.name.partition('.')[0]
+        if metadata != self._metadata(name, piece.parent, piece.start, piece.end, arrays):
+            raise Damaged(f'{piece.path.name} is not what was written for this model')
+        return arrays
+
+    def adopt(self, files: Sequence[str], read: Callable[[str], bytes]) -> None:
+        """
+        Take over checkpoints that are not there yet from another place.
+
+        :param files: names of their pieces there, in the order in which they were written;
+            ``read`` returns the content of one.
+        :raises Damaged: at the first one that is not what was written for this model.
+        :raises OSError: when one could not be written; in both cases, and with what ``read``
+            raises, the checkpoints before that one are kept.
+        """
+        with self._lock:
+            held = set(self._pieces)
+        for file in files:
+            match = _match(file)
+            if not match or match[1] in held:
+                continue
+            try:
+                data = read(file)
+                piece = _piece(self.folder / file, match, len(data))
+                write_whole(piece.path, data)
+                self._note(match[1], piece)
+                self.read(piece)
+            except BaseException:
+                self._discard([match[1]])
+                raise
+            self.bytes_written += len(data)
+
+    def discard(self, piece: Piece) -> None:
+        """Delete the checkpoint of a piece that proved to be damaged."""
+        self._discard([piece.path.name.partition('.')[0]])
+
+    def collect(self, live: Iterable[str]) -> None:
+        """Delete all checkpoints but these and those that they stand on."""
+        kept = {link[0].path.name.partition('.')[0] for digest in live
+                for link in self.chain(digest)}
+        with self._lock:
+            rest = [name for name in self._pieces if name not in kept]
+        self._discard(rest)
+
+    def _name(self, digest: str) -> str:
+        """Return the name of a checkpoint: the state of another model has another one."""
+        return hashlib.sha256(f'{self._fingerprint} {digest}'.encode()).hexdigest()[:32]
+
+    def _discard(self, names: Iterable[str]) -> None:
+        with self._lock:
+            pieces = [p for name in names for p in self._pieces.pop(name, ())]
+        # The end first: what is left after a crash is no checkpoint any more.
+        for piece in sorted(pieces, key=lambda p: not p.last):
+            with suppress(OSError):
+                piece.path.unlink()
+
+    def _note(self, name: str, piece: Piece) -> None:
+        with self._lock:
+            self._pieces.setdefault(name, []).append(piece)
+
+    def _metadata(self, name: str, parent: str, start: int, end: int,
+                  arrays: dict[str, np.ndarray]) -> dict[str, str]:
+        digest = hashlib.blake2b(digest_size=16)
+        for key in sorted(arrays):
+            digest.update(f'{key} {arrays[key].dtype} {arrays[key].shape}'.encode())
+            digest.update(np.ascontiguousarray(arrays[key]).data)
+        return {'format': _FORMAT, 'fingerprint': self._fingerprint, 'digest': name,
+                'parent': parent, 'rows': f'{start}-{end}', 'checksum': digest.hexdigest()}
+
+
+def is_piece(file: str) -> bool:
+    """Tell whether a file name is that of a piece."""
+    return bool(_match(file))
+
+
+def _match(file: str) -> re.Match[str] | None:
+    found = _NAME.fullmatch(file)
+    return found if found and int(found[3]) < int(found[4]) else None
+
+
+def _piece(path: Path, match: re.Match[str], size: int) -> Piece:
+    return Piece(path, match[2], int(match[3]), int(match[4]), bool(match[5]), size)

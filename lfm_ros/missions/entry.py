@@ -1,0 +1,75 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a mission is made of: its system prompt, observations and turns, in order."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import hashlib
+import json
+
+import numpy as np
+
+HEAD = 'head'                # the system prompt, as the template puts it
+OBSERVATION = 'observation'  # a line of the user message that the next question ends
+TURN = 'turn'                # a question with its answer
+
+LITTLE = np.dtype('<i4')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    A part of a mission that was committed whole.
+
+    :param tokens: how many ids it added; ``calls`` how many calls they are read in.
+    :param prompt: the text that came in; ``text`` the answer.
+    :param sampling: how the answer was chosen, as JSON.
+    :param time: of the commit, in seconds since 1970; the robot's clock may jump.
+    :param parent: digest of the entry before; ``digest`` of all up to this one. Ids and calls are
+        in it, so it also names the state after this entry: missions with the same beginning share
+        what is stored of it.
+    """
+
+    kind: str
+    tokens: int
+    calls: int
+    prompt: str = ''
+    text: str = ''
+    finish_reason: str = ''
+    sampling: str = ''
+    time: float = 0.0
+    parent: str = ''
+    digest: str = ''
+
+    def follows(self, entries: Sequence[Entry], ids: Sequence[int], calls: Sequence[int]) -> bool:
+        """
+        Tell whether it is as it was written, and comes next in a mission.
+
+        The entry after the head has another parent when oldest ones have left.
+        """
+        place = len(entries)
+        return ((self.kind == HEAD) == (place == 0) and len(ids) == self.tokens == sum(calls) and
+                len(calls) == self.calls and min(calls, default=0) > 0 and
+                (place == 1 or self.parent == (entries[-1].digest if entries else '')) and
+                self.digest == digest_of(self.parent, self, ids, calls))
+
+
+def digest_of(parent: str, entry: Entry, ids: Sequence[int], calls: Sequence[int]) -> str:
+    """Return the digest of an entry that added these ids, to be read in calls of these sizes."""
+    texts = json.dumps([parent, entry.kind, entry.prompt, entry.text, entry.finish_reason])
+    found = hashlib.sha256(texts.encode('ascii'))
+    found.update(pack(ids))
+    found.update(b'|')
+    found.update(pack(calls))
+    return found.hexdigest()
+
+
+def pack(numbers: Sequence[int]) -> bytes:
+    """Return numbers as little-endian int32."""
+    return np.asarray(numbers, LITTLE).tobytes()
+
+
+def unpack(data: bytes) -> list[int]:
+    """Return what :func:`pack` packed."""
+    return np.frombuffer(data, LITTLE).tolist()

@@ -1,0 +1,249 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The log: every committed entry of every mission, on disk before it is acknowledged."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import sqlite3
+
+from lfm_ros.missions.entry import pack
+from lfm_ros.missions.files import PRIVATE
+from lfm_ros.missions.pages import check_file
+from lfm_ros.missions.rows import COLUMNS
+from lfm_ros.missions.rows import Damaged
+from lfm_ros.missions.rows import decode
+from lfm_ros.missions.rows import FIELDS
+from lfm_ros.missions.rows import FILE_ID
+from lfm_ros.missions.rows import IN_MEMORY
+from lfm_ros.missions.rows import INSERT
+from lfm_ros.missions.rows import SCHEMA
+from lfm_ros.missions.rows import schema_of
+from lfm_ros.missions.rows import seal_of
+from lfm_ros.missions.rows import TABLES
+from lfm_ros.missions.rows import take
+from lfm_ros.missions.rows import UPSERT
+from lfm_ros.missions.transcript import Transcript
+
+VERSION = 1
+LONGEST_WAL = 4 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the log tells of a mission without its entries."""
+
+    mission_id: str
+    fingerprint: str
+    tokens: int
+    turns: int
+    digest: str
+    used: float
+
+
+class NewerVersion(sqlite3.Error):
+    """A file was written by a version of lfm_ros that does not exist yet."""
+
+
+class MissionLog:
+    """
+    A SQLite file in WAL mode, or a table in memory for a robot without a place to keep missions.
+
+    Writing makes the log equal to a transcript: whatever failed before is made up for by the next
+    write that succeeds.
+
+    :param file: or :data:`IN_MEMORY`.
+    :ivar bytes_written: what was written to the disk since it was opened.
+    :raises sqlite3.Error: when the file cannot be used; also every method may. NewerVersion when
+        only this version of lfm_ros cannot.
+    """
+
+    def __init__(self, file: Path | str, read_only: bool = False) -> None:
+        self.bytes_written = 0
+        self._wal = None if file == IN_MEMORY else Path(f'{file}-wal')
+        self._wal_size = 0
+        self._failed = False  # the last transaction
+        if read_only:
+            self._database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True)
+            self._database.text_factory = decode
+            return
+        if self._wal:
+            try:  # SQLite would let everybody read it, and try long where it cannot write
+                os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
+            except OSError as error:
+                raise sqlite3.OperationalError(error.strerror) from error
+            check_file(Path(file))
+        # No isolation level: transactions begin and end where the code says so.
+        self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._database.text_factory = decode
+        try:
+            self._open()
+        except BaseException as error:
+            self._database.close()
+            if isinstance(error, UnicodeDecodeError):  # SQLite cites what is damaged
+                raise sqlite3.DatabaseError('its tables are damaged') from error
+            raise
+
+    def _open(self) -> None:
+        run = self._database.execute
+        run('PRAGMA page_size=1024')        # a turn changes five pages; flash wears out
+        run('PRAGMA journal_mode=WAL')
+        run('PRAGMA synchronous=FULL')      # a commit is on the disk when it returns
+        # An automatic checkpoint would make some commit wait for it; maintain() does it instead.
+        run('PRAGMA wal_autocheckpoint=0')
+        run('PRAGMA secure_delete=ON')      # what is deleted is gone; salvage() relies on it
+        version, name = (run(f'PRAGMA {each}').fetchone()[0]
+                         for each in ('user_version', 'application_id'))
+        if version > VERSION and name == FILE_ID + version:
+            raise NewerVersion(f'a newer version of lfm_ros wrote it, in format {version}')
+        with self._transaction():           # it may only be readable; tell now
+            if not schema_of(self._database):
+                for table in TABLES.split(';'):
+                    run(table)
+                run(f'PRAGMA user_version={VERSION}')
+                run(f'PRAGMA application_id={FILE_ID + VERSION}')
+            run('DELETE FROM clock WHERE 0')
+        self._check()
+
+    def _check(self) -> None:
+        """Raise an error when something is damaged that :meth:`read` would not tell."""
+        run = self._database.execute
+        result = run('PRAGMA integrity_check(1)').fetchone()[0]
+        if result != 'ok':
+            raise sqlite3.DatabaseError(result)
+        if schema_of(self._database) != SCHEMA:
+            raise sqlite3.DatabaseError('its tables are not those of a log')
+        known = set()
+        for *row, seal in run('SELECT * FROM missions'):
+            known.add(row[0])
+            if seal != seal_of(row):
+                raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r} is damaged')
+        if known != {row[0] for row in run('SELECT DISTINCT mission_id FROM entries')}:
+            raise sqlite3.DatabaseError('entries and missions do not agree')
+        if type(self.uptime) is not float or not 0 <= self.uptime < 1e10:
+            raise sqlite3.DatabaseError('its clock is damaged')
+
+    def write(self, transcript: Transcript, used: float = 0.0) -> None:
+        """
+        Make the log of a mission equal to its transcript.
+
+        :param used: uptime of the store when it was last used.
+        """
+        start = transcript.logged
+        place = transcript.tokens_of(start)
+        call = sum(entry.calls for entry in transcript.entries[:start])
+        calls = transcript.calls + transcript.unread
+        rows = []
+        for number, entry in enumerate(transcript.entries[start:], start):
+            ids = transcript.ids[place:place + entry.tokens]
+            sizes = calls[call:call + entry.calls]
+            place, call = place + entry.tokens, call + entry.calls
+            rows.append((transcript.mission_id, number, *(getattr(entry, f) for f in FIELDS),
+                         pack(ids), pack(sizes)))
+        with self._transaction() as run:
+            run.execute('DELETE FROM entries WHERE mission_id = ? AND number >= ?',
+                        (transcript.mission_id, start))
+            run.executemany(INSERT, rows)
+            # An upsert keeps the place of the row, which is the order in which missions began.
+            row = (transcript.mission_id, transcript.fingerprint, transcript.slid, place,
+                   transcript.turn_count, transcript.digest, float(used))
+            run.execute(UPSERT, (*row, seal_of(row)))
+        transcript.logged = len(transcript.entries)
+
+    def read(self, mission_id: str) -> Transcript:
+        """Return the transcript of a mission, as far as it is undamaged; empty if none is."""
+        row = self._database.execute('SELECT fingerprint, slid FROM missions WHERE mission_id = ?',
+                                     (mission_id,)).fetchone() or ('', 0)
+        found = Transcript(mission_id, row[0], slid=row[1])
+        with suppress(Damaged):
+            for entry in self._database.execute(f'SELECT {COLUMNS} FROM entries WHERE mission_id '
+                                                '= ? AND number >= 0 ORDER BY number',
+                                                (mission_id,)):
+                take(found, entry)
+        found.logged = len(found.entries)
+        return found
+
+    def digests(self, mission_id: str) -> list[str]:
+        """Return the digests of all entries of a mission, the first one first."""
+        return [row[0] for row in self._database.execute(
+            'SELECT digest FROM entries WHERE mission_id = ? ORDER BY number', (mission_id,))]
+
+    def delete(self, mission_id: str) -> None:
+        """Delete a mission."""
+        with self._transaction() as run:
+            for table in ('missions', 'entries'):
+                run.execute(f'DELETE FROM {table} WHERE mission_id = ?', (mission_id,))
+
+    def list(self) -> list[Summary]:
+        """Return all missions, in the order in which they began."""
+        return [Summary(*row) for row in self._database.execute(
+            'SELECT mission_id, fingerprint, tokens, turns, digest, used FROM missions '
+            'ORDER BY rowid')]
+
+    def find(self, mission_id: str) -> Summary | None:
+        """Return one mission, if it is there."""
+        return next((s for s in self.list() if s.mission_id == mission_id), None)
+
+    def nbytes(self, mission_id: str) -> int:
+        """Return how much was written of a mission: its texts, ids and sizes of calls."""
+        columns = ('prompt', 'text', 'sampling', 'ids', 'sizes')
+        total = ' + '.join(f'LENGTH(CAST({name} AS BLOB))' for name in columns)
+        return self._database.execute(f'SELECT SUM({total}) FROM entries WHERE mission_id = ?',
+                                      (mission_id,)).fetchone()[0] or 0
+
+    @property
+    def uptime(self) -> float:
+        """Return for how many seconds missions were kept here, as far as that was written."""
+        return self._database.execute('SELECT MAX(s) FROM (SELECT seconds AS s FROM clock UNION '
+                                      'SELECT used AS s FROM missions)').fetchone()[0] or 0.0
+
+    def keep_time(self, uptime: float) -> None:
+        """Write for how many seconds missions were kept here."""
+        with self._transaction() as run:
+            run.execute('INSERT OR REPLACE INTO clock VALUES (0, ?)', (uptime,))
+
+    def maintain(self) -> None:
+        """Move what was committed from the WAL into the file, when it is worth it."""
+        if self._wal and self._measure() > LONGEST_WAL:
+            self._truncate()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit all or nothing."""
+        database = self._database
+        if self._failed:
+            # What a commit that failed left in the WAL would look like damage behind the next one.
+            if not self._truncate():
+                raise sqlite3.OperationalError('another process reads it for long')
+        self._failed = True
+        database.execute('BEGIN IMMEDIATE')
+        try:
+            yield database
+            database.execute('COMMIT')
+            self._failed = False
+        finally:
+            if database.in_transaction:
+                database.execute('ROLLBACK')
+        size = self._measure()
+        self.bytes_written += size - self._wal_size if size >= self._wal_size else size
+        self._wal_size = size
+
+    def _truncate(self) -> bool:
+        """Move all from the WAL into the file, unless somebody reads it."""
+        busy = self._database.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0]
+        self._wal_size = self._measure()
+        return not busy
+
+    def _measure(self) -> int:
+        try:
+            return self._wal.stat().st_size if self._wal else 0
+        except OSError:
+            return 0

@@ -1,0 +1,122 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write a mission into one file, to keep it, or to carry it to another robot.
+
+It is a ZIP in which nothing is compressed, so it is never larger unpacked than it is:
+`mission.json` holds all that was said, with its ids, and `states/` the pieces of its newest
+checkpoint. The first is enough to bring the mission back; with the second it costs no reading.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+import errno
+import json
+import os
+from pathlib import Path
+import shutil
+from typing import BinaryIO
+from zipfile import BadZipFile
+from zipfile import ZipFile
+from zipfile import ZipInfo
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.checkpoints import Checkpoints
+from lfm_ros.missions.files import sync_folder
+from lfm_ros.missions.transcript import Transcript
+
+FORMAT = 'lfm_ros mission'
+VERSION = 1
+TEXT = 'mission.json'
+STATES = 'states/'
+
+
+@dataclass(frozen=True)
+class Package:
+    """
+    What goes into an archive, as it was when this was made; pieces may go, it is whole without.
+
+    :param text: all that was said; ``pieces`` of the newest checkpoint, those it stands on first.
+    """
+
+    text: bytes
+    pieces: Sequence[Path]
+
+    @classmethod
+    def of(cls, transcript: Transcript, checkpoints: Checkpoints | None, model: str = ''
+           ) -> Package:
+        """
+        Gather what there is of a mission.
+
+        :param checkpoints: of its model; None: there is no state of it.
+        :param model: name of its model, for people.
+        :raises LfmError: STORAGE_FAILED when nothing of it can be read.
+        """
+        if not transcript.entries:
+            raise LfmError(ErrorCode.STORAGE_FAILED, f"mission '{transcript.mission_id}' cannot "
+                           'be read from the log: check the disk')
+        place = call = 0
+        calls = transcript.calls + transcript.unread
+        entries = []
+        for entry in transcript.entries:
+            end, last = place + entry.tokens, call + entry.calls
+            fields = {**vars(entry), 'ids': transcript.ids[place:end], 'calls': calls[call:last]}
+            del fields['tokens']
+            entries.append(fields)
+            place, call = end, last
+        told = {'format': FORMAT, 'version': VERSION, 'mission_id': transcript.mission_id,
+                'model': model, 'fingerprint': transcript.fingerprint, 'slid': transcript.slid,
+                'entries': entries}
+        chain = checkpoints.newest([e.digest for e in transcript.entries]) if checkpoints else []
+        return cls(json.dumps(told, ensure_ascii=False).encode(),
+                   [piece.path for link in chain for piece in link])
+
+    def write(self, file: Path) -> int:
+        """
+        Write the archive; after a crash at any instant it is whole or as it was before.
+
+        :returns: its size in bytes.
+        :raises LfmError: STORAGE_FAILED; then there is nothing left of it.
+        """
+        try:
+            part = file.with_name(f'{file.name}.part')
+            try:
+                handle = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                with open(handle, 'w+b') as stream:
+                    self._fill(stream)
+                    size = stream.tell()
+                    stream.flush()
+                    os.fsync(handle)
+                    # Without this the pages just written would be compared with themselves.
+                    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                with ZipFile(part) as packed:
+                    if packed.testzip():
+                        raise BadZipFile
+                os.replace(part, file)
+            except BaseException:
+                with suppress(OSError):
+                    part.unlink()
+                raise
+            sync_folder(file.parent)
+        except BadZipFile:
+            raise _not_written(file, os.strerror(errno.EIO)) from None
+        except (OSError, ValueError) as error:  # a name that cannot be one is a ValueError
+            raise _not_written(file, getattr(error, 'strerror', '') or str(error)) from error
+        return size
+
+    def _fill(self, stream: BinaryIO) -> None:
+        # Names only, no dates: a robot without a clock lives before 1980, where ZIP has none.
+        with ZipFile(stream, 'w') as packed:
+            packed.writestr(ZipInfo(TEXT), self.text)
+            for piece in self.pieces:
+                with suppress(FileNotFoundError), piece.open('rb') as source, \
+                        packed.open(ZipInfo(STATES + piece.name), 'w') as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _not_written(file: Path, reason: str) -> LfmError:
+    return LfmError(ErrorCode.STORAGE_FAILED, f'{file} cannot be written ({reason}): give a file '
+                    'in a folder that is there, with room on its disk')

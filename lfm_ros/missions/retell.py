@@ -1,0 +1,42 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tell a mission again from its text, to another model."""
+from __future__ import annotations
+
+from contextlib import suppress
+
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.entry import HEAD
+from lfm_ros.missions.entry import OBSERVATION
+from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.overflow import FORGET
+from lfm_ros.missions.transcript import Transcript
+
+
+def retell(told: Transcript, blank: Mission) -> Mission:
+    """
+    Return a mission in which the same was said, all of it to be read.
+
+    Ids and states of one model mean nothing to another. What does not fit the context of the new
+    one is forgotten, the oldest first.
+
+    :param blank: a mission of the new model, to which nothing was said.
+    """
+    model = blank.model
+    mission = blank.fork(told.mission_id)
+    head = told.entries[0] if told.entries else None
+    if head and head.kind == HEAD and head.prompt != blank.entries[0].prompt:
+        with suppress(LfmError):  # else it keeps the head of this node
+            ids = model.template.head(head.prompt)
+            if len(ids) <= model.context_length // 2:
+                mission = Mission(told.mission_id, model, ids, head.prompt)
+    mission.overflow = FORGET
+    for entry in told.entries[1:]:
+        with suppress(LfmError):  # a text that is longer than the context
+            if entry.kind == OBSERVATION:
+                mission.observe(entry.prompt)
+            elif entry.kind == TURN:
+                mission.tell(entry)
+    mission.overflow = blank.overflow
+    return mission

@@ -1,0 +1,106 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the log, and what a row must be to be believed."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+import hashlib
+import sqlite3
+from typing import Any
+
+from lfm_ros.missions.entry import Entry
+from lfm_ros.missions.entry import unpack
+from lfm_ros.missions.transcript import Transcript
+
+IN_MEMORY = ':memory:'
+
+TABLES = """
+CREATE TABLE missions (
+    mission_id TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,     -- of the model whose ids these are
+    slid INTEGER NOT NULL,         -- entries that were there when keys were last moved
+    tokens INTEGER NOT NULL,
+    turns INTEGER NOT NULL,
+    digest TEXT NOT NULL,          -- of the last entry
+    used REAL NOT NULL,            -- seconds for which missions were kept here until then
+    seal TEXT NOT NULL             -- digest of this row
+);
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    mission_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    prompt TEXT NOT NULL,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    sampling TEXT NOT NULL,
+    time REAL NOT NULL,
+    parent TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    ids BLOB NOT NULL,             -- little-endian int32
+    sizes BLOB NOT NULL,           -- of the calls that read them, likewise
+    UNIQUE (mission_id, number)
+);
+CREATE TABLE clock (
+    id INTEGER PRIMARY KEY,        -- always 0
+    seconds REAL NOT NULL          -- for which missions were kept here
+);
+"""
+# Both numbers tell the version: one that is damaged does not make a file one of the future.
+FILE_ID = 0x6c666d00
+FIELDS = ('kind', 'tokens', 'calls', 'prompt', 'text', 'finish_reason', 'sampling', 'time',
+          'parent', 'digest')
+_TYPES = (str, int, int, str, str, str, str, float, str, str, bytes, bytes)
+INSERT = (f'INSERT INTO entries (mission_id, number, {", ".join(FIELDS)}, ids, sizes) '
+          f'VALUES ({", ".join("?" * (len(FIELDS) + 4))})')
+UPSERT = """
+INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mission_id) DO UPDATE SET
+    fingerprint = excluded.fingerprint, slid = excluded.slid, tokens = excluded.tokens,
+    turns = excluded.turns, digest = excluded.digest, used = excluded.used, seal = excluded.seal
+"""
+COLUMNS = f'number, {", ".join(FIELDS)}, ids, sizes'
+
+
+class Damaged(Exception):
+    """A row is not what was written."""
+
+
+def take(found: Transcript, row: Sequence[Any]) -> None:
+    """
+    Append a row with :data:`COLUMNS` to a transcript.
+
+    :raises Damaged: when it is not what was written, or does not come next.
+    """
+    number, *fields, ids, sizes = row
+    if number != len(found.entries) or tuple(map(type, (*fields, ids, sizes))) != _TYPES or \
+            len(ids) % 4 or len(sizes) % 4:
+        raise Damaged
+    entry = Entry(*fields)
+    if not entry.follows(found.entries, unpack(ids), unpack(sizes)):
+        raise Damaged
+    found.entries.append(entry)
+    found.push(unpack(ids), unpack(sizes))
+
+
+def decode(data: bytes) -> str:
+    """Decode text that may be damaged."""
+    return data.decode(errors='replace')
+
+
+def seal_of(row: Sequence[Any]) -> str:
+    """Return the digest of a row of the table of missions."""
+    return hashlib.sha256(repr(tuple(row)).encode(errors='replace')).hexdigest()
+
+
+def schema_of(database: sqlite3.Connection) -> list[Any]:
+    """Return what a database says of its tables."""
+    return database.execute('SELECT type, name, tbl_name, sql FROM sqlite_master '
+                            'ORDER BY name').fetchall()
+
+
+with closing(sqlite3.connect(IN_MEMORY)) as _example:
+    _example.executescript(TABLES)
+    SCHEMA = schema_of(_example)

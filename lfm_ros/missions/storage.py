@@ -1,0 +1,246 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The place where missions outlive the process: a folder with a lock, a log and checkpoints."""
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lfm_ros.engine.model import Model
+from lfm_ros.missions.archive import Archive
+from lfm_ros.missions.checkpoints import Checkpoints
+from lfm_ros.missions.checkpoints import Damaged
+from lfm_ros.missions.checkpoints import Piece
+from lfm_ros.missions.checkpoints import Snapshot
+from lfm_ros.missions.durable import DurableLog
+from lfm_ros.missions.files import cannot_use
+from lfm_ros.missions.files import FolderLock
+from lfm_ros.missions.log import MissionLog
+from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.saver import Saver
+from lfm_ros.missions.transcript import Transcript
+
+LOG_FILE = 'missions.db'
+STATES = 'states'
+LONGEST_CHAIN = 64  # checkpoints that stand on each other before one is written anew
+
+_log = logging.getLogger(__name__)
+
+
+class Storage:
+    """
+    Keeps transcripts in a log and states in checkpoints.
+
+    Without a folder the log is in memory: missions can be put aside, and end with the process.
+    When the disk fails the missions go on in memory; ``trouble`` says so, and what was not
+    written is written when the disk works again.
+
+    :param folder: made if need be; None: nothing outlives the process.
+    :raises LfmError: MISSIONS_LOCKED, or STORAGE_FAILED when the folder cannot be made.
+    :ivar trouble: why what is said now would be lost, one sentence; empty: it would not.
+    :ivar notice: what was found damaged and how it was mended, the last time.
+    """
+
+    def __init__(self, folder: Path | None, model: Model) -> None:
+        self.folder = folder
+        self.notice = ''
+        self.checkpoints: Checkpoints | None = None
+        self._model = model
+        self._state_trouble = ''
+        self._saver: Saver | None = None
+        self._lock: FolderLock | None = None
+        if folder is None:
+            self._durable = DurableLog(None, self._note)
+            return
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_use(folder, error) from error
+        self._lock = FolderLock(folder)
+        try:
+            if self._lock.was_left:
+                self._note(f'the process {self._lock.was_left} that used {folder} was killed')
+            self._durable = DurableLog(folder / LOG_FILE, self._note)
+            self._open_checkpoints()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def log(self) -> MissionLog:
+        """Return the log."""
+        return self._durable.log
+
+    @property
+    def trouble(self) -> str:
+        """Return why what is said now would be lost; empty: it would not."""
+        return self._durable.trouble or self._state_trouble
+
+    @property
+    def durable(self) -> bool:
+        """Tell whether committed turns outlive the process."""
+        return self.folder is not None and not self._durable.trouble
+
+    @property
+    def is_saving(self) -> bool:
+        """Tell whether a checkpoint is on its way."""
+        return self._saver is not None and self._saver.busy
+
+    @property
+    def uptime(self) -> float:
+        """
+        Return how long missions have been kept here, in seconds.
+
+        Time in which no process ran does not count, and no clock that jumps either.
+        """
+        return self._durable.uptime
+
+    @property
+    def bytes_written(self) -> tuple[int, int]:
+        """Return what was written into the log and into checkpoints."""
+        return self.log.bytes_written, \
+            self.checkpoints.bytes_written if self.checkpoints else 0
+
+    def write(self, transcript: Transcript, used: float) -> None:
+        """Make the log equal to a transcript, or say why it is not."""
+        self._durable.write(transcript, used)
+
+    def delete(self, mission_id: str) -> bool:
+        """Delete a mission from the log; tell whether that worked."""
+        return self._durable.delete(mission_id)
+
+    def read(self, mission_id: str) -> Transcript:
+        """
+        Return the transcript of a mission, as far as it is undamaged.
+
+        :raises LfmError: STORAGE_FAILED when the log cannot be read.
+        """
+        return self._durable.read(mission_id)
+
+    def take_in(self, archive: Archive, mission_id: str) -> None:
+        """
+        Add a mission from an archive; its states only help the model that they are of.
+
+        :raises LfmError: STORAGE_FAILED when it could not be written.
+        """
+        ours = archive.transcript.fingerprint == self._model.folder.fingerprint
+        self._durable.take_in(archive, mission_id, self.checkpoints if ours else None)
+
+    def save(self, mission: Mission) -> None:
+        """Have the state of a mission written as a checkpoint; it has read all of its ids."""
+        if self._saver is None or mission.unread or not mission.ids or \
+                self._chain(mission.digest):
+            return
+        assert self.checkpoints
+        entries, start, parent = mission.entries, 0, ''
+        for count in range(len(entries) - 1, max(mission.slid - 1, 0), -1):
+            if chain := self._chain(entries[count - 1].digest):
+                if len(chain) >= LONGEST_CHAIN:  # begin again, on the system prompt if need be
+                    count = 0 if mission.slid else min(1, len(self._chain(entries[0].digest)))
+                if count:
+                    start, parent = mission.tokens_of(count), entries[count - 1].digest
+                break
+        self._saver.submit(Snapshot(mission.digest, parent, start, len(mission.ids),
+                                    mission.state.rows(start), mission.state.current_windows()))
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are written."""
+        if self._saver:
+            self._saver.settle()
+
+    def newest(self, digests: list[str]) -> str:
+        """Return the last of these digests that a complete checkpoint has, if any."""
+        return next((d for d in reversed(digests) if self._chain(d)), '')
+
+    def restore(self, mission: Mission) -> None:
+        """Bring the state of a mission as far as a checkpoint does; the rest is to be read."""
+        mission.state.reserve(len(mission.ids))
+        digests = [entry.digest for entry in mission.entries[max(mission.slid - 1, 0):]]
+        while found := self.newest(digests):
+            if self._load(mission, found):
+                break
+        if mission.slid and mission.state.position < mission.tokens_of(mission.slid):
+            self._note(f"mission '{mission.mission_id}' has no checkpoint since its oldest turns "
+                       'left: what is still there is read again')
+            mission.reread()
+
+    def collect(self, live: list[str]) -> None:
+        """Delete the checkpoints that no mission needs."""
+        if self.checkpoints:
+            self.settle()
+            self.checkpoints.collect(live)
+
+    def retry(self) -> bool:
+        """Open again what could not be used; see :meth:`DurableLog.retry`."""
+        if self.folder and self.checkpoints is None:
+            self._open_checkpoints()
+        return self._durable.retry()
+
+    def maintain(self) -> None:
+        """Do what is better done while nobody waits; all that was to be written is."""
+        self._durable.maintain()
+
+    def close(self) -> None:
+        """Write what waits and let go of the folder."""
+        if self._saver:
+            self._saver.close()
+            self._saver = None
+        self._durable.close()
+        if self._lock:
+            self._lock.release()
+
+    def _open_checkpoints(self) -> None:
+        assert self.folder
+        try:
+            self.checkpoints = Checkpoints(self.folder / STATES, self._model.folder.fingerprint)
+        except OSError as error:
+            self._saved(error)
+            return
+        self._saver = Saver(self.checkpoints, self._saved)
+
+    def _chain(self, digest: str) -> list[list[Piece]]:
+        return self.checkpoints.chain(digest) if self.checkpoints else []
+
+    def _load(self, mission: Mission, digest: str) -> bool:
+        """Load a checkpoint, or as much of it as is good; false when it is damaged."""
+        assert self.checkpoints
+        for link in self._chain(digest):
+            if link[-1].end <= mission.state.position:
+                continue
+            try:
+                for piece in link:
+                    self._append(mission, piece)
+            except (Damaged, ValueError) as error:
+                mission.state.restore(mission.last_mark)
+                self.checkpoints.discard(link[0])
+                self._note(f"a checkpoint of mission '{mission.mission_id}' cannot be used "
+                           f'({error}): the mission is read again from before it')
+                return False
+            mission.arrive()
+        return True
+
+    def _append(self, mission: Mission, piece: Piece) -> None:
+        """Add the rows of a piece that the state lacks."""
+        assert self.checkpoints
+        known = mission.state.position - piece.start
+        if piece.end > mission.state.position:
+            arrays = self.checkpoints.read(piece)
+            for tensor in mission.model.signature.key_value if known > 0 else ():
+                arrays[tensor.name] = arrays[tensor.name][:, :, known:]
+            mission.state.append(arrays, piece.end)
+
+    def _saved(self, error: OSError | None) -> None:
+        """Take the end of the writing of a checkpoint into account; in any thread."""
+        if error is None:
+            if self._state_trouble:
+                _log.warning('checkpoints are written again')
+            self._state_trouble = ''
+        elif not self._state_trouble:
+            self._state_trouble = ('states cannot be written '
+                                   f'({error.strerror}): missions would be read again after a '
+                                   'restart; make room for missions.dir')
+            _log.warning(self._state_trouble)
+
+    def _note(self, text: str) -> None:
+        self.notice = text
+        _log.warning(text)

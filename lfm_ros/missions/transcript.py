@@ -1,0 +1,163 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What was said in a mission, as entries, ids and the calls in which they are read."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+
+from lfm_ros.missions.entry import digest_of
+from lfm_ros.missions.entry import Entry
+from lfm_ros.missions.entry import TURN
+
+
+@dataclass(frozen=True)
+class Turn:
+    """
+    One committed exchange.
+
+    :param start: where its message begins in the mission's ids.
+    """
+
+    start: int
+    prompt: str
+    text: str
+    finish_reason: str
+
+
+@dataclass(eq=False, repr=False)
+class Transcript:
+    """
+    The entries of a mission and their ids: all that its state is derived from.
+
+    :param fingerprint: of the model whose ids these are.
+    :param calls: sizes of the calls in which the ids were read; ``unread`` of those to come.
+    :param slid: how many entries were there when keys were last moved in the state: what comes
+        before cannot be had by reading any more.
+    :ivar logged: how many of the entries, from the first on, are in the log.
+    """
+
+    mission_id: str
+    fingerprint: str = ''
+    ids: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    slid: int = 0
+    logged: int = 0
+
+    @property
+    def head_tokens(self) -> int:
+        """Return how many tokens stand before the first turn."""
+        return self.entries[0].tokens
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of the last entry, which names the state after it."""
+        return self.entries[-1].digest
+
+    @property
+    def pending(self) -> int:
+        """Return how many of the ids the model has not read yet."""
+        return sum(self.unread)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Return all turns."""
+        turns, position, start = [], self.head_tokens, self.head_tokens
+        for entry in self.entries[1:]:
+            position += entry.tokens
+            if entry.kind == TURN:
+                turns.append(Turn(start, entry.prompt, entry.text, entry.finish_reason))
+                start = position
+        return turns
+
+    @property
+    def turn_count(self) -> int:
+        """Return how many turns there are."""
+        return sum(entry.kind == TURN for entry in self.entries)
+
+    def tokens_of(self, entries: int) -> int:
+        """Return how many ids the first entries have."""
+        return sum(entry.tokens for entry in self.entries[:entries])
+
+    def push(self, ids: Sequence[int], sizes: Sequence[int]) -> None:
+        """Append ids that will be read in calls of these sizes."""
+        self.ids.extend(ids)
+        self.unread.extend(sizes)
+
+    def add(self, kind: str, prompt: str = '', text: str = '', finish_reason: str = '',
+            sampling: str = '', time: float = 0.0) -> None:
+        """Make an entry of all ids and calls that belong to none yet."""
+        place, call = self.tokens_of(len(self.entries)), sum(e.calls for e in self.entries)
+        ids, calls = self.ids[place:], (self.calls + self.unread)[call:]
+        entry = Entry(kind, len(ids), len(calls), prompt, text, finish_reason, sampling, time)
+        self._append(entry, ids, calls)
+
+    def drop_oldest(self, count: int, opening: int) -> tuple[int, int]:
+        """
+        Let the oldest entries after the head go.
+
+        :param opening: tokens that open a user message; they stay when the cut is inside one.
+        :returns: where in the ids they were, and how many of these are gone.
+        """
+        gone = self.entries[1:1 + count]
+        kept = opening if gone[-1].kind != TURN else 0
+        start, tokens = self.head_tokens + kept, sum(e.tokens for e in gone) - kept
+        first, last = self.entries[0].calls, sum(e.calls for e in self.entries[:1 + count])
+        calls, rest = self.calls + self.unread, self.entries[1 + count:]
+        # A state after what stays is none of those that had the same entries before.
+        parent = digest_of(self.digest, gone[-1], (), (count, tokens))
+        del self.entries[1:], self.ids[start:start + tokens]
+        self.calls, self.unread, sizes = calls[:first], [], calls[last:]
+        self.logged, position = 0, self.head_tokens
+        for entry in rest:
+            own, sizes = sizes[:entry.calls], sizes[entry.calls:]
+            if kept:
+                own, kept = [kept, *own], 0
+                entry = replace(entry, tokens=entry.tokens + opening)
+            ids = self.ids[position:position + entry.tokens]
+            position += entry.tokens
+            self.unread.extend(own)
+            self._append(replace(entry, calls=len(own)), ids, own, parent)
+            parent = self.digest
+        return start, tokens
+
+    def cut(self, entries: int) -> None:
+        """Keep only the first entries; none of their ids has been read yet."""
+        calls = sum(entry.calls for entry in self.entries[:entries])
+        del self.ids[self.tokens_of(entries):], self.unread[calls:], self.entries[entries:]
+        self.logged = min(self.logged, entries)
+
+    def verified(self) -> int:
+        """Return how many entries, from the first on, are as they were written."""
+        place = call = 0
+        calls = self.calls + self.unread
+        for number, entry in enumerate(self.entries):
+            end, last = place + entry.tokens, call + entry.calls
+            before = self.entries[:number]
+            if number == 1 and not self.slid and entry.parent != before[0].digest or \
+                    not entry.follows(before, self.ids[place:end], calls[call:last]):
+                return number
+            place, call = end, last
+        return len(self.entries)
+
+    def _append(self, entry: Entry, ids: Sequence[int], calls: Sequence[int],
+                parent: str | None = None) -> None:
+        if parent is None:
+            parent = self.digest if self.entries else ''
+        self.entries.append(replace(entry, parent=parent,
+                                    digest=digest_of(parent, entry, ids, calls)))
+
+
+def calls_until(calls: Sequence[int], position: int) -> int:
+    """Return how many calls lead to a position."""
+    total = 0
+    for place, size in enumerate(calls):
+        if total == position:
+            return place
+        total += size
+    assert total == position, 'calls and positions disagree'
+    return len(calls)

@@ -1,0 +1,316 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A state comes back as it was, or not at all: then the log is read again."""
+import os
+import random
+import shutil
+
+from lfm_ros.missions import checkpoints
+from lfm_ros.missions import files
+from lfm_ros.missions import storage as storage_module
+from lfm_ros.missions.checkpoints import Checkpoints
+from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.storage import Storage
+from lfm_ros.missions.transcript import Transcript
+import pytest
+from storage_support import close
+from storage_support import files_in
+from storage_support import open_store
+from storage_support import place  # noqa: F401
+from storage_support import SYSTEM
+from storage_support import tell
+from storage_support import told
+from support import ask
+from support import assert_same
+from support import LONG
+from support import NAMES
+from support import open_model
+
+
+def longer(model, *prompts, mission_id='m'):
+    """Return a mission that needs several pieces."""
+    mission = Mission(mission_id, model, model.template.head(SYSTEM), SYSTEM)
+    for prompt in prompts or (LONG, 'Go.', LONG[:60]):
+        ask(mission, prompt)
+    mission.read_all()
+    return mission
+
+
+def as_told(mission):
+    """Return the transcript of a mission, as the log has it."""
+    return Transcript(mission.mission_id, mission.fingerprint, list(mission.ids), [],
+                      mission.calls + mission.unread, list(mission.entries), mission.slid)
+
+
+def restored(storage, mission):
+    """Return a mission with that transcript as storage brings it back."""
+    found = Mission.of(as_told(mission), mission.model)
+    storage.restore(found)
+    return found
+
+
+def saved(storage, *missions):
+    """Write the states of missions."""
+    for mission in missions:
+        storage.save(mission)
+        storage.settle()
+    assert not storage.trouble
+
+
+@pytest.fixture(autouse=True)
+def short_pieces(monkeypatch):
+    """Let a short mission need several files."""
+    monkeypatch.setattr(checkpoints, 'PIECE', 100)
+
+
+@pytest.fixture
+def storage(place):  # noqa: F811
+    storage = Storage(place, open_model('lfm2-int4'))
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def chain(storage):
+    """Return a mission whose checkpoint stands on two others, and their files."""
+    mission = longer(storage._model, 'Where?')
+    saved(storage, mission)
+    for prompt in (LONG, 'Go.'):
+        ask(mission, prompt)
+        mission.read_all()
+        saved(storage, mission)
+    return mission, [piece.path for link in storage.checkpoints.chain(mission.digest)
+                     for piece in link]
+
+
+@pytest.mark.parametrize('shared', [True, False], ids=['shared', 'growing'])
+@pytest.mark.parametrize('name', NAMES)
+def test_a_state_of_every_model_comes_back(place, monkeypatch, name, shared):  # noqa: F811
+    model = open_model(name)
+    if shared and not model.runner.shared:
+        pytest.skip('this graph cannot append in place')
+    monkeypatch.setattr(model.runner, 'shared', shared)
+    mission = longer(model)
+    storage = Storage(place, model)
+    saved(storage, mission)
+    assert len(files_in(place)) > 1
+    storage.close()
+    storage = Storage(place, model)
+    found = restored(storage, mission)
+    assert (found.pending, found.calls) == (0, mission.calls)
+    assert_same(found.state.arrays(), mission.state.arrays())
+    assert ask(found, 'And?').generation.ids == ask(mission, 'And?').generation.ids
+    found.read_all()
+    saved(storage, found)  # what came since stands on what was there
+    assert_same(restored(storage, found).state.arrays(), found.state.arrays())
+    storage.close()
+
+
+def flip(place_, bit):
+    def spoil(file):
+        data = bytearray(file.read_bytes())
+        data[place_ % len(data)] ^= 1 << bit
+        file.write_bytes(data)
+    return spoil
+
+
+def cut(share):
+    def spoil(file):
+        os.truncate(file, int(file.stat().st_size * share))
+    return spoil
+
+
+def remove(file):
+    file.unlink()
+
+
+def make_folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+def grow(file):
+    file.write_bytes(file.read_bytes() + b'\0')
+
+
+CHANCE = random.Random(0)
+SPOILS = [remove, make_folder, grow, *map(cut, (0, 0.001, 0.1, 0.5, 0.99, 0.9999)),
+          *(flip(place_, CHANCE.randrange(8)) for place_ in range(8)),
+          *(flip(CHANCE.randrange(600), CHANCE.randrange(8)) for _ in range(30)),
+          *(flip(CHANCE.randrange(1 << 30), CHANCE.randrange(8)) for _ in range(30)),
+          *(flip(-place_, 7) for place_ in (1, 2, 64))]
+
+
+@pytest.mark.parametrize('number', range(4))
+def test_what_is_damaged_is_not_loaded(place, storage, chain, number):  # noqa: F811
+    mission, paths = chain
+    assert len(paths) == 4
+    keep = place.with_name('keep')
+    shutil.copytree(place / 'states', keep)
+    before = paths[number]
+    start = int(before.name.split('.')[2].split('-')[0])
+    for case, spoil in enumerate(SPOILS):
+        for path in (place / 'states').iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(keep, place / 'states', dirs_exist_ok=True)
+        spoil(before)
+        storage.notice = ''
+        storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint)
+        found = restored(storage, mission)
+        assert found.state.position <= start or number == 2, case
+        assert 'cannot be used' in storage.notice or spoil is remove, case
+        found.read_all()
+        assert found.calls == mission.calls
+        assert_same(found.state.arrays(), mission.state.arrays())
+        assert not before.is_file()
+
+
+def test_what_belongs_to_another_is_not_loaded(place, storage, chain):  # noqa: F811
+    mission, paths = chain
+    other = longer(storage._model, 'What?', LONG, 'Go.', mission_id='other')
+    saved(storage, other)
+    theirs = [p.path for p in storage.checkpoints.chain(other.digest)[0]]
+    assert len(theirs) == 3
+    shutil.copy(theirs[0], paths[1])
+    shutil.copy(paths[0], theirs[1])
+    for each in (mission, other):
+        found = restored(storage, each)
+        assert 'cannot be used' in storage.notice
+        found.read_all()
+        assert_same(found.state.arrays(), each.state.arrays())
+
+
+def test_states_of_another_model_are_not_loaded(place, storage, chain):  # noqa: F811
+    mission, paths = chain
+    foreign = Checkpoints(place / 'states', 'e' * 64)
+    assert not foreign.chain(mission.digest)
+    for path in paths:  # even under the names that they would have
+        name, parent, rest = path.name.split('.', 2)
+        new = foreign._name(mission.digest)
+        shutil.copy(path, path.with_name(f'{new}.0.{rest}'))
+    for piece in (piece for link in Checkpoints(place / 'states', 'e' * 64).chain(mission.digest)
+                  for piece in link):
+        with pytest.raises(checkpoints.Damaged):
+            foreign.read(piece)
+
+
+@pytest.mark.parametrize('name', [
+    '{0}.{0}.24-24.end.safetensors', '{0}.{1}.24-30.end.safetensors', '{0}.0.0-9.safetensors',
+    '{0}.{1}.30-24.end.safetensors', 'x.safetensors', '{0}.{1}.-1-4.safetensors',
+    '{0}.{1}.00-' + '9' * 99 + '.end.safetensors', 'é'])
+def test_files_with_odd_names_do_no_harm(place, storage, chain, name):  # noqa: F811
+    mission, paths = chain
+    names = [path.name.split('.')[0] for path in paths]
+    (place / 'states' / name.format(names[0], names[1])).write_bytes(b'x')
+    storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint)
+    found = restored(storage, mission)
+    found.read_all()
+    assert_same(found.state.arrays(), mission.state.arrays())
+
+
+def test_forks_and_missions_that_begin_alike_share_files(place):  # noqa: F811
+    store = open_store(place, open_model('lfm2-int4'))
+    for name in 'ab':
+        tell(store, name, f'Are you {name}?')
+        store.save(name)
+    head, *rest = {file.name.split('.')[0]: file for file in files_in(place)}.values()
+    assert len(files_in(place)) == 3  # the system prompt, and what was said in each
+    written = store.written[2]
+    store.fork('a', 'c')
+    store.save('c')
+    assert store.written[2] == written
+    tell(store, 'c', 'And?')
+    store.save('c')
+    assert len(files_in(place)) == 4
+    store.delete('a')
+    assert len(files_in(place)) == 4  # the fork stands on what was its beginning
+    store.delete('b')
+    assert len(files_in(place)) == 3
+    expected = told(store, 'c')
+    close(store)
+    store = open_store(place, open_model('lfm2-int4'))
+    assert told(store, 'c') == expected and not store.get('c').pending
+    store.delete('c')
+    assert len(files_in(place)) == 1
+    close(store)
+
+
+def test_what_nobody_needs_is_deleted_and_nothing_else(place, storage, chain):  # noqa: F811
+    mission, paths = chain
+    other = longer(storage._model, 'What?', mission_id='other')
+    saved(storage, other)
+    (place / 'states' / 'notes.txt').write_text('mine')
+    (place / 'states' / 'x.part').write_text('left by a crash')
+    storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint)
+    storage.collect([mission.digest])
+    assert files_in(place) == sorted(paths)
+    assert sorted(f.name for f in (place / 'states').iterdir() if f not in paths) == ['notes.txt']
+    storage.collect([mission.entries[-2].digest])
+    assert files_in(place) == sorted(paths)[:0] + sorted(paths[:-1])
+    storage.collect([])
+    assert not files_in(place)
+
+
+def test_a_long_chain_is_written_anew(place, storage, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(storage_module, 'LONGEST_CHAIN', 4)
+    mission = longer(storage._model, 'Where?')
+    lengths, sizes = [], []
+    for number in range(12):
+        saved(storage, mission)
+        storage.collect([mission.digest])
+        lengths.append(len(storage.checkpoints.chain(mission.digest)))
+        sizes.append(len(files_in(place)))
+        assert_same(restored(storage, mission).state.arrays(), mission.state.arrays())
+        ask(mission, f'Go {number}.', max_tokens=3)
+        mission.read_all()
+    assert lengths == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]
+    assert max(sizes) < 8
+
+
+def test_a_checkpoint_costs_what_came_since_the_last(place, storage, chain):  # noqa: F811
+    mission, _ = chain
+    before = storage.bytes_written[1]
+    ask(mission, 'Go.', max_tokens=1)
+    mission.read_all()
+    saved(storage, mission)
+    assert storage.bytes_written[1] - before < mission.state.nbytes / 8
+
+
+def test_a_medium_that_does_not_keep_what_it_takes_is_found(
+        place, storage, monkeypatch):  # noqa: F811
+    mission = longer(storage._model, 'Where?')
+    real = os.read
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, 'read', lambda handle, size: bytes(len(real(handle, size))))
+        storage.save(mission)
+        storage.settle()
+    assert 'was not kept' in storage.trouble
+    assert not files_in(place) and not files_in(place, '.part')
+    saved_again = storage.save(mission)
+    storage.settle()
+    assert saved_again is None and not storage.trouble
+    assert_same(restored(storage, mission).state.arrays(), mission.state.arrays())
+
+
+@pytest.mark.parametrize('call', [1, 2, 3])
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+        place, storage, monkeypatch, call):  # noqa: F811
+    mission = longer(storage._model)
+    left, real = [call], checkpoints.write_whole
+
+    def fail(path, data):
+        left[0] -= 1
+        if left[0] <= 0:
+            raise OSError(28, 'No space left on device')
+        real(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, 'write_whole', fail)
+        storage.save(mission)
+        storage.settle()
+    if left[0] <= 0:
+        assert 'No space left' in storage.trouble and storage.durable
+        assert not files_in(place)
+    found = restored(storage, mission)
+    found.read_all()
+    assert_same(found.state.arrays(), mission.state.arrays())
