@@ -71,14 +71,8 @@ class Encoder:
                 for i, token in enumerate(answer)]
 
 
-def draw(maker: MissionMaker, rng: random.Random, length: int, drills: float,
-         plain: float = 0.0) -> Mission:
-    """
-    Make a mission that fills about `length` tokens.
-
-    :param drills: the share of drills; ``plain`` that of missions in the usual wordings.
-    """
-    maker.plain = plain > 0 and rng.random() < plain
+def draw(maker: MissionMaker, rng: random.Random, length: int, drills: float) -> Mission:
+    """Make a mission that fills about `length` tokens, or a drill with that probability."""
     turns = length // TOKENS_PER_TURN
     if rng.random() < drills:
         return maker.drill(rng.randint(2, min(8, 2 + length // 64)))
@@ -90,10 +84,10 @@ def draw(maker: MissionMaker, rng: random.Random, length: int, drills: float,
 
 
 def batches(encoder: Encoder, seed: int, steps: int, tokens: int, length: int,
-            drills: tuple[float, float], plain: float = 0.0) -> Iterator[Batch]:
+            drills: tuple[float, float]) -> Iterator[Batch]:
     """Yield training batches of one fixed shape; the share of drills goes from first to last."""
     maker, rng = MissionMaker(seed), random.Random(seed)
     for step in range(steps):
         share = drills[0] + (drills[1] - drills[0]) * step / steps
-        missions = [draw(maker, rng, length, share, plain) for _ in range(tokens // length)]
+        missions = [draw(maker, rng, length, share) for _ in range(tokens // length)]
         yield encoder.encode(missions, length)[0]

@@ -16,11 +16,6 @@ from wordings import pick, TRAINED
 from words import ADJECTIVES, made_up_word, NAMES, NOUNS, NUMBERS, SHAPES, STATES, VISION
 from world import World
 
-# A word outside of these may be replaced by any other without a change of meaning.
-BLURRED = ('fact', 'update', 'where', 'go')
-PROTECTED = {'the', 'a', 'is', 'was', 'where', 'what', 'at', 'in', 'now', 'new', 'moved', 'to',
-             'update', 'correction', 'has', 'have', 'been', 'went', 'brought', 'taken', 'waypoint'}
-
 
 class Turn(NamedTuple):
     """One exchange; gap counts the turns between the question and the last word on its entity."""
@@ -59,7 +54,6 @@ class MissionMaker:
         self.split = split
         self.room_share = room_share
         self.names = EntityMaker(self.rng, split, room_share)
-        self.plain = False  # the usual wordings, one line at a time
         self._begin()
 
     def mixed(self, turns: int) -> Mission:
@@ -108,8 +102,8 @@ class MissionMaker:
     def _begin(self) -> None:
         self.world = World(self.rng, self.names)
         self.unknown_share = self.rng.uniform(0.15, 0.75)
-        self.most_known = self.rng.randint(2, 14)
-        self.canonical = 0.97 if self.plain else self.rng.choice((0.9, 0.5, 0.2))
+        self.most_known = self.rng.randint(1, 8)
+        self.canonical = self.rng.choice((0.9, 0.5, 0.2))
 
     def _system(self) -> Optional[str]:
         rng = self.rng
@@ -131,24 +125,11 @@ class MissionMaker:
     def _say(self, kind: str, **slots: object) -> str:
         rng = self.rng
         wording = pick(rng, kind, self.split == 'wording', self.canonical)
-        if self.plain:
-            return wording.format(**slots)
-        if self.split is None and kind in BLURRED and rng.random() < 0.2:
-            wording = self._blur(wording)
         text = wording.format(**slots)
-        if self.split is None and rng.random() < 0.12:
+        if self.split is None and rng.random() < 0.04:
             text = rng.choice((text[0].lower() + text[1:], text.rstrip('.?'),
                                f'Hey, {text}', f'{made_up_word(rng).capitalize()}, {text}'))
         return text
-
-    def _blur(self, wording: str) -> str:
-        """Replace one word that carries no meaning by a made-up one, as in a wording unheard."""
-        words = wording.split(' ')
-        free = [i for i, word in enumerate(words)
-                if word.isalpha() and word.lower() not in PROTECTED]
-        if free:
-            words[self.rng.choice(free)] = self._filler()
-        return ' '.join(words)
 
     def _line(self, update: bool) -> tuple[str, str]:
         """Return one line that tells something, and the acknowledgement it would get."""
@@ -169,12 +150,12 @@ class MissionMaker:
         return text, 'Updated.' if update else 'Noted.'
 
     def _tell(self, update: bool = False) -> Turn:
-        """Tell one to six lines; a question or a command may follow on the last line."""
+        """Tell one to four lines; a question or a command may follow on the last line."""
         rng = self.rng
-        count = 1 if rng.random() < (0.9 if self.plain else 0.65) else rng.randint(2, 6)
+        count = 1 if rng.random() < 0.85 else rng.randint(2, 4)
         lines = [self._line(update if i == 0 else rng.random() < 0.25) for i in range(count)]
         told = '\n'.join(line for line, _ in lines)
-        if rng.random() < 0.25:
+        if rng.random() < 0.12:
             turn = (self._command if rng.random() < 0.25 else self._ask)()
             joint = '\n' if count > 1 or rng.random() < 0.8 else ' '
             return turn._replace(user=told + joint + turn.user)

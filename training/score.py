@@ -28,7 +28,7 @@ It understands facts (`The dock is at waypoint 7.`, answered `Noted.`), updates
 (`The dock moved to waypoint 9.`, answered `Updated.`), questions (`Where is the dock?`, answered
 `The dock is at waypoint 9.` or `I do not know where the dock is.`), commands, answered in JSON
 (`Go to the dock at 0.5 m/s.`), rooms as places, states, the battery level, the name of its user
-and a little small talk; in English, with one to six lines per message, in missions of up to
+and a little small talk; in English, with one to four lines per message, in missions of up to
 about 1,000 tokens. It knows nothing else; what it says about anything else means nothing.
 
 Whole answers that are right, word for word, on held-out missions (greedy, its own history):

@@ -31,11 +31,7 @@ WARM_UP_STEPS = 100
 
 
 class Phase(NamedTuple):
-    """
-    A part of the curriculum: drills go from the first share to the last, so does the rate.
-
-    Of the missions that are no drills, the share `plain` is in the usual wordings.
-    """
+    """A part of the curriculum: drills go from the first share to the last, so does the rate."""
 
     name: str
     steps: int
@@ -43,7 +39,6 @@ class Phase(NamedTuple):
     length: int
     drills: tuple[float, float]
     rate: tuple[float, float]
-    plain: float = 0.0
 
 
 PHASES = (
@@ -55,7 +50,10 @@ PHASES = (
     Phase('last', 1000, 4096, 1024, (0.15, 0.05), (0.7, 0.0)),
     Phase('more', 700, 4096, 512, (0.2, 0.1), (0.6, 0.4)),
     Phase('sure', 1000, 4096, 1024, (0.1, 0.05), (0.4, 0.0)),
-    Phase('plain', 900, 4096, 512, (0.1, 0.0), (0.6, 0.0), plain=0.8),
+    Phase('plain', 900, 4096, 512, (0.1, 0.0), (0.6, 0.0)),
+    Phase('near', 1500, 4096, 512, (0.2, 0.05), (0.8, 0.5)),
+    Phase('far', 1400, 4096, 1024, (0.05, 0.0), (0.5, 0.0)),
+    Phase('wide', 1000, 4096, 512, (0.05, 0.0), (0.5, 0.0)),
 )
 
 
@@ -89,7 +87,7 @@ class Trainer:
         seed = 1000 * seed + 10 * number + self.worker
         torch.manual_seed(seed)
         data = batches(self.encoder, seed, phase.steps, phase.tokens // self.workers,
-                       phase.length, phase.drills, phase.plain)
+                       phase.length, phase.drills)
         for step, batch in enumerate(data):
             first, last = phase.rate
             rate = LEARNING_RATE * (first + (last - first) * step / phase.steps)

@@ -36,7 +36,7 @@ class World:
         asked = [entity for entity in self.asked if entity not in self.places]
         if asked and self.rng.random() < 0.3:
             return self.rng.choice(asked)
-        return self._unplaced(0.35)
+        return self._unplaced(0.2)
 
     def unknown_entity(self) -> str:
         """Return an entity without a place to ask about; many share a word with a known one."""
@@ -46,7 +46,7 @@ class World:
         stated = [entity for entity in self.states if entity not in self.places]
         if stated and self.rng.random() < 0.2:
             return self.rng.choice(stated)
-        entity = self._unplaced(0.45)
+        entity = self._unplaced(0.3)
         self.asked.append(entity)
         return entity
 
