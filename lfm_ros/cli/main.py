@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if logging.lastResort:  # what the missions have to say goes to stderr
         logging.lastResort.setFormatter(logging.Formatter(f'{arguments.prog}: %(message)s'))
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()  # at the exit it would be too late to say what is wrong
+        return status
     except LfmError as error:
         if arguments.json:
             print_json({'error_code': int(error.code), 'error_msg': error.message})
