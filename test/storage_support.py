@@ -1,6 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the storage share: a store on a disk beside one that is never closed."""
+from contextlib import suppress
 from pathlib import Path
 import shutil
 
@@ -71,6 +72,12 @@ def files_in(folder, ending='.safetensors'):
     return sorted(file for file in (folder / 'states').iterdir() if file.name.endswith(ending))
 
 
+def copy_if_there(source, target):
+    """Copy a file that may get another name meanwhile: a checkpoint may be on its way."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(source, target)
+
+
 class Twins:
     """
     A store on a disk and one in memory: they are told the same, only the first is ever closed.
@@ -118,7 +125,7 @@ class Twins:
         """
         if kill:
             target = self.folder.with_name(self.folder.name + 'x')
-            shutil.copytree(self.folder, target)
+            shutil.copytree(self.folder, target, copy_function=copy_if_there)
             self.store.storage.close()
             self.folder = target
         else:
