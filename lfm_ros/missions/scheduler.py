@@ -182,6 +182,8 @@ class Scheduler:
             with self._change:
                 if self._stopping:
                     break
+                if self._ready():  # it came while we looked away, perhaps before the request
+                    continue
                 self.running = self._queue.take()
             if self.running:
                 self._answer(self.running)
@@ -243,13 +245,17 @@ class Scheduler:
         else:
             request.fail(error)
 
+    def _ready(self) -> list[_Job]:
+        """Return the work that may be done now; the caller holds the lock."""
+        busy = self.running.query.mission_id if self.running else None
+        return [j for j in self._jobs
+                if busy not in j.missions and not self._queue.holds(j.missions, j.number)]
+
     def _look_around(self) -> None:
         """Serve what came in since the last call of the model."""
         with self._change:
             ended = self._queue.take_ended()
-            busy = self.running.query.mission_id if self.running else None
-            ready = [j for j in self._jobs
-                     if busy not in j.missions and not self._queue.holds(j.missions, j.number)]
+            ready = self._ready()
             for job in ready:
                 self._jobs.remove(job)
         for request in ended:
