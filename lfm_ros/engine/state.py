@@ -3,11 +3,13 @@
 """The state of a model: convolution windows, keys and values, and a position."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import TYPE_CHECKING
 
 from lfm_ros.engine.graph import GraphSignature
+from lfm_ros.engine.graph import StateTensor
 import numpy as np
 
 if TYPE_CHECKING:
@@ -144,9 +146,7 @@ class State:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state as arrays by input name, cut to ``position``; views, not copies."""
         arrays = {t.name: w for t, w in zip(self.signature.conv, self.windows[self.turn])}
-        for tensor, array in zip(self.signature.key_value, self.key_value):
-            arrays[tensor.name] = array[:, :, :self.position]
-        return arrays
+        return {**arrays, **self.rows(0)}
 
     def pretend(self, position: int) -> None:
         """Be at a position without having read anything, to try what a call there needs."""
@@ -175,14 +175,8 @@ class State:
         count = end - self.position
         if not 0 <= self.position < end <= self.limit:
             raise ValueError(f'{count} tokens cannot follow {self.position} of {self.limit}')
-        for tensor in self.signature.states:
-            array = arrays.get(tensor.name)
-            shape = tuple(count if tensor.grows and axis == 2 else n
-                          for axis, n in enumerate(tensor.shape))
-            if array is None and not tensor.grows:
-                continue
-            if array is None or array.shape != shape or array.dtype != tensor.dtype:
-                raise ValueError(f'{tensor.name} is not a {tensor.dtype} array {shape}')
+        self._check(arrays, count, [t for t in self.signature.states
+                                    if t.grows or t.name in arrays])
         self.reserve(end)
         for index, tensor in enumerate(self.signature.key_value):
             if self.shared:
@@ -204,12 +198,7 @@ class State:
         """
         if not 0 <= position <= self.limit:
             raise ValueError(f'{position} tokens are more than the {self.limit} of this context')
-        for tensor in self.signature.states:
-            array = arrays.get(tensor.name)
-            shape = tuple(position if tensor.grows and axis == 2 else n
-                          for axis, n in enumerate(tensor.shape))
-            if array is None or array.shape != shape or array.dtype != tensor.dtype:
-                raise ValueError(f'{tensor.name} is not a {tensor.dtype} array {shape}')
+        self._check(arrays, position, self.signature.states)
         self.prepared.clear()
         self.position = position
         for index, tensor in enumerate(self.signature.conv):
@@ -223,3 +212,13 @@ class State:
             else:
                 buffer = np.array(rows)
             self.key_value[index] = buffer
+
+    @staticmethod
+    def _check(arrays: dict[str, np.ndarray], rows: int, tensors: Sequence[StateTensor]) -> None:
+        """Refuse arrays that are not these parts of a state, with so many rows."""
+        for tensor in tensors:
+            array = arrays.get(tensor.name)
+            shape = tuple(rows if tensor.grows and axis == 2 else n
+                          for axis, n in enumerate(tensor.shape))
+            if array is None or array.shape != shape or array.dtype != tensor.dtype:
+                raise ValueError(f'{tensor.name} is not a {tensor.dtype} array {shape}')

@@ -28,6 +28,7 @@ from lfm_ros.missions.package import STATES
 from lfm_ros.missions.package import TEXT
 from lfm_ros.missions.package import VERSION
 from lfm_ros.missions.request import check_mission_id
+from lfm_ros.missions.request import check_new_mission_id
 from lfm_ros.missions.transcript import Transcript
 
 _LARGEST_TEXT = 16 << 20    # a context of 128 thousand tokens takes two or three
@@ -89,10 +90,7 @@ class Archive:
         :raises LfmError: INVALID_MISSION_ID, MISSION_EXISTS.
         """
         name = mission_id or self.transcript.mission_id
-        check_mission_id(name)
-        if name in known:
-            raise LfmError(ErrorCode.MISSION_EXISTS, f"mission '{name}' exists already: delete it "
-                           'first or choose another name')
+        check_new_mission_id(name, known)
         return name
 
     def check_ids(self, vocabulary: int) -> None:

@@ -116,9 +116,9 @@ class Checkpoints:
                 name, end = pieces[0].parent, pieces[0].start
         return links[::-1] if end == 0 else []
 
-    def newest(self, digests: Sequence[str]) -> list[list[Piece]]:
-        """Return the chain of the last of these digests that has one; or none."""
-        return next(filter(None, map(self.chain, reversed(digests))), [])
+    def newest(self, digests: Sequence[str]) -> str:
+        """Return the last of these digests that a complete checkpoint has; or nothing."""
+        return next(filter(self.chain, reversed(digests)), '')
 
     def size_of(self, digest: str) -> int:
         """Return what a checkpoint takes on disk with all that it stands on."""

@@ -134,22 +134,16 @@ class MissionLog:
         :param used: uptime of the store when it was last used.
         """
         start = transcript.logged
-        place = transcript.tokens_of(start)
-        call = sum(entry.calls for entry in transcript.entries[:start])
-        calls = transcript.calls + transcript.unread
-        rows = []
-        for number, entry in enumerate(transcript.entries[start:], start):
-            ids = transcript.ids[place:place + entry.tokens]
-            sizes = calls[call:call + entry.calls]
-            place, call = place + entry.tokens, call + entry.calls
-            rows.append((transcript.mission_id, number, *(getattr(entry, f) for f in FIELDS),
-                         pack(ids), pack(sizes)))
+        rows = [(transcript.mission_id, number, *(getattr(entry, f) for f in FIELDS),
+                 pack(ids), pack(sizes))
+                for number, (entry, ids, sizes) in enumerate(transcript.parts(start), start)]
+        tokens = transcript.tokens_of(len(transcript.entries))
         with self._transaction() as run:
             run.execute('DELETE FROM entries WHERE mission_id = ? AND number >= ?',
                         (transcript.mission_id, start))
             run.executemany(INSERT, rows)
             # An upsert keeps the place of the row, which is the order in which missions began.
-            row = (transcript.mission_id, transcript.fingerprint, transcript.slid, place,
+            row = (transcript.mission_id, transcript.fingerprint, transcript.slid, tokens,
                    transcript.turn_count, transcript.digest, float(used))
             run.execute(UPSERT, (*row, seal_of(row)))
         transcript.logged = len(transcript.entries)

@@ -58,19 +58,16 @@ class Package:
         if not transcript.entries:
             raise LfmError(ErrorCode.STORAGE_FAILED, f"mission '{transcript.mission_id}' cannot "
                            'be read from the log: check the disk')
-        place = call = 0
-        calls = transcript.calls + transcript.unread
         entries = []
-        for entry in transcript.entries:
-            end, last = place + entry.tokens, call + entry.calls
-            fields = {**vars(entry), 'ids': transcript.ids[place:end], 'calls': calls[call:last]}
+        for entry, ids, calls in transcript.parts():
+            fields = {**vars(entry), 'ids': ids, 'calls': calls}
             del fields['tokens']
             entries.append(fields)
-            place, call = end, last
         told = {'format': FORMAT, 'version': VERSION, 'mission_id': transcript.mission_id,
                 'model': model, 'fingerprint': transcript.fingerprint, 'slid': transcript.slid,
                 'entries': entries}
-        chain = checkpoints.newest([e.digest for e in transcript.entries]) if checkpoints else []
+        newest = checkpoints.newest([e.digest for e in transcript.entries]) if checkpoints else ''
+        chain = checkpoints.chain(newest) if checkpoints else []
         return cls(json.dumps(told, ensure_ascii=False).encode(),
                    [piece.path for link in chain for piece in link])
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -205,6 +206,14 @@ class Request:
         if usage is None:
             usage = Usage(seconds_queued=self.queued)
         self.complete(text, reasons.get(error.code, ERROR), usage, error)
+
+
+def check_new_mission_id(mission_id: str, known: Container[str]) -> None:
+    """Refuse a name that is none, or that another mission has."""
+    check_mission_id(mission_id)
+    if mission_id in known:
+        raise LfmError(ErrorCode.MISSION_EXISTS, f"mission '{mission_id}' exists already: delete "
+                       'it first or choose another name')
 
 
 def check_mission_id(mission_id: str) -> None:

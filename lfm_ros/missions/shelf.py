@@ -149,8 +149,7 @@ class Shelf:
                   ) -> StoredMission:
         size = self._log.nbytes(summary.mission_id)
         if states:
-            chain = states.newest(self._log.digests(summary.mission_id))
-            size += sum(piece.size for link in chain for piece in link)
+            size += states.size_of(states.newest(self._log.digests(summary.mission_id)))
         return StoredMission(summary.mission_id, summary.turns, summary.tokens, size,
                              max(0.0, uptime - summary.used))
 
@@ -166,7 +165,7 @@ class Shelf:
         if states is None:
             return
         kept = {link[0].path for summary in self._log.list() if summary.fingerprint == fingerprint
-                for link in states.newest(self._log.digests(summary.mission_id))}
+                for link in states.chain(states.newest(self._log.digests(summary.mission_id)))}
         chains = [states.chain(digest) for digest in digests]
         for chain in filter(None, chains):
             if chain[-1][0].path not in kept:

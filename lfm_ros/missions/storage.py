@@ -150,7 +150,7 @@ class Storage:
 
     def newest(self, digests: list[str]) -> str:
         """Return the last of these digests that a complete checkpoint has, if any."""
-        return next((d for d in reversed(digests) if self._chain(d)), '')
+        return self.checkpoints.newest(digests) if self.checkpoints else ''
 
     def restore(self, mission: Mission) -> None:
         """Bring the state of a mission as far as a checkpoint does; the rest is to be read."""

@@ -19,6 +19,7 @@ from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.overflow import SLIDE
 from lfm_ros.missions.package import Package
 from lfm_ros.missions.request import check_mission_id
+from lfm_ros.missions.request import check_new_mission_id
 from lfm_ros.missions.retell import retell
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.transcript import Transcript
@@ -231,10 +232,7 @@ class MissionStore:
     def fork(self, mission_id: str, new_mission_id: str) -> None:
         """Copy a mission."""
         mission = self.get(mission_id)
-        check_mission_id(new_mission_id)
-        if new_mission_id in self._slots:
-            raise LfmError(ErrorCode.MISSION_EXISTS, f"mission '{new_mission_id}' exists "
-                           'already: delete it first or choose another name')
+        check_new_mission_id(new_mission_id, self._slots)
         self._check_place()
         self._begin(new_mission_id, mission)
         self._slots[new_mission_id].stored = self._slots[mission_id].stored

@@ -3,6 +3,7 @@
 """What was said in a mission, as entries, ids and the calls in which they are read."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -83,6 +84,15 @@ class Transcript:
         """Return how many ids the first entries have."""
         return sum(entry.tokens for entry in self.entries[:entries])
 
+    def parts(self, start: int = 0) -> Iterator[tuple[Entry, list[int], list[int]]]:
+        """Return the entries from one on, each with its ids and the sizes of its calls."""
+        place, call = self.tokens_of(start), sum(e.calls for e in self.entries[:start])
+        calls = self.calls + self.unread
+        for entry in self.entries[start:]:
+            end, last = place + entry.tokens, call + entry.calls
+            yield entry, self.ids[place:end], calls[call:last]
+            place, call = end, last
+
     def push(self, ids: Sequence[int], sizes: Sequence[int]) -> None:
         """Append ids that will be read in calls of these sizes."""
         self.ids.extend(ids)
@@ -133,15 +143,11 @@ class Transcript:
 
     def verified(self) -> int:
         """Return how many entries, from the first on, are as they were written."""
-        place = call = 0
-        calls = self.calls + self.unread
-        for number, entry in enumerate(self.entries):
-            end, last = place + entry.tokens, call + entry.calls
+        for number, (entry, ids, calls) in enumerate(self.parts()):
             before = self.entries[:number]
             if number == 1 and not self.slid and entry.parent != before[0].digest or \
-                    not entry.follows(before, self.ids[place:end], calls[call:last]):
+                    not entry.follows(before, ids, calls):
                 return number
-            place, call = end, last
         return len(self.entries)
 
     def _append(self, entry: Entry, ids: Sequence[int], calls: Sequence[int],
