@@ -34,3 +34,11 @@ def python_files():
     for folder in folders:
         files += (ROOT / folder).rglob('*.py')
     return sorted(files)
+
+
+@pytest.fixture(params=[True, False], ids=['shared', 'growing'])
+def shared(request, model, monkeypatch):
+    """Try both kinds of states of the model that a test file gives."""
+    if request.param and not model.runner.shared:
+        pytest.skip('this graph cannot append in place')
+    monkeypatch.setattr(model.runner, 'shared', request.param)

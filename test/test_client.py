@@ -30,10 +30,10 @@ def user(server: Client, request: pytest.FixtureRequest) -> Iterator[LfmClient]:
     node = rclpy.create_node('user')
     executor = SingleThreadedExecutor()
     thread = threading.Thread(target=executor.spin)
+    client = LfmClient(node)  # rclpy adds an action client to its node before it is whole
     if 'executor' in request.param:
         executor.add_node(node)
         thread.start()
-    client = LfmClient(node)
     client.wait()
     yield client
     executor.shutdown()

@@ -39,13 +39,6 @@ def model(request):
     return opened(request.param)
 
 
-@pytest.fixture(params=[True, False], ids=['shared', 'growing'])
-def shared(request, model, monkeypatch):
-    if request.param and not model.runner.shared:
-        pytest.skip('this graph cannot append in place')
-    monkeypatch.setattr(model.runner, 'shared', request.param)
-
-
 def read(model, ids, state=None):
     """Read ids in chunks and return the state."""
     state = state or model.new_state()

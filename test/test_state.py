@@ -21,13 +21,6 @@ def model(request):
     return open_model(request.param)
 
 
-@pytest.fixture(params=[True, False], ids=['shared', 'growing'])
-def shared(request, model, monkeypatch):
-    if request.param and not model.runner.shared:
-        pytest.skip('this graph cannot append in place')
-    monkeypatch.setattr(model.runner, 'shared', request.param)
-
-
 def read(model, count, start=0, state=None):
     """Read some of the ids in one call and return the state."""
     state = state or model.new_state()
