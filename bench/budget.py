@@ -25,12 +25,12 @@ from lfm_ros.missions.budget import MARGIN
 from lfm_ros.missions.budget import mark_bytes
 from lfm_ros.missions.budget import MB
 from lfm_ros.missions.budget import room_for_missions
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 from lfm_ros.process import return_large_memory
 from lfm_ros.process import rss_bytes

@@ -25,12 +25,12 @@ import time
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.sampling import Sampling
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 
 GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)

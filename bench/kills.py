@@ -37,8 +37,8 @@ from kill_child import TOKENS  # noqa: E402
 from lfm_ros.engine.model import Model  # noqa: E402
 from lfm_ros.missions.entry import OBSERVATION  # noqa: E402
 from lfm_ros.missions.entry import TURN  # noqa: E402
+from lfm_ros.missions.keeping import Keeping  # noqa: E402
 from lfm_ros.missions.storage import Storage  # noqa: E402
-from lfm_ros.missions.store import Keeping  # noqa: E402
 from lfm_ros.missions.store import MissionStore  # noqa: E402
 from log_support import quick_folder  # noqa: E402
 import numpy as np  # noqa: E402

@@ -145,9 +145,13 @@ class LfmClient:
             Generate.Goal(query=query), lambda message: pieces.push(message.feedback.token))
         return Generation(self, self.wait_for(future), pieces)
 
-    def observe(self, text: str, mission_id: str = '') -> None:
-        """Tell a mission something that needs no answer."""
-        self._observe.publish(msg.Observation(text=text, mission_id=mission_id))
+    def observe(self, text: str, mission_id: str = '', **fields: Any) -> None:
+        """
+        Tell a mission something that needs no answer.
+
+        :param fields: further fields of ``msg/Observation``, such as images.
+        """
+        self._observe.publish(msg.Observation(text=text, mission_id=mission_id, **fields))
 
     def missions(self) -> list[msg.MissionStatus]:
         """Return all missions of the node."""

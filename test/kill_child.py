@@ -11,12 +11,12 @@ from typing import Any
 
 from lfm_ros.engine.model import Model
 from lfm_ros.missions.checkpoints import Checkpoints
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 from support import GREEDY
 

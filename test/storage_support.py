@@ -8,8 +8,8 @@ import shutil
 from lfm_ros.engine.generation import Limits
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.answering import Answering
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 from log_support import quick_folder
 import pytest

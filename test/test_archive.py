@@ -10,6 +10,7 @@ import zipfile
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.overflow import FORGET
 from lfm_ros.missions.overflow import SLIDE
 from lfm_ros.missions.package import Package
@@ -17,7 +18,6 @@ from lfm_ros.missions.shelf import CHANGE
 from lfm_ros.missions.shelf import MAKE
 from lfm_ros.missions.shelf import Shelf
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 from lfm_ros.missions.transcript import Transcript
 import pytest
@@ -291,7 +291,7 @@ def entry(number, **fields):
 
 
 @pytest.mark.parametrize('change', [
-    lambda told: told.update(version=2), lambda told: told.update(format='x'),
+    lambda told: told.update(version=3), lambda told: told.update(format='x'),
     lambda told: told.update(mission_id='../x'), lambda told: told.update(mission_id=None),
     lambda told: told.update(slid=99), lambda told: told.update(slid=-1),
     lambda told: told.update(slid='1'), lambda told: told.update(entries=[]),

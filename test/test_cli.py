@@ -126,7 +126,7 @@ from lfm_ros.engine.runner import Runner
 signal.signal(signal.SIGINT, signal.default_int_handler)
 run, where = Runner.run, sys.argv.pop(1)
 
-def interrupted(self, state, ids, every=False, interrupt=None):
+def interrupted(self, state, ids, every=False, interrupt=None, features=None):
     if where == 'opening' or interrupt and state.position > 30:
         os.kill(os.getpid(), signal.SIGINT)
         while interrupt and not interrupt.is_set:

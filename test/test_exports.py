@@ -172,7 +172,7 @@ def test_a_graph_may_be_given_by_its_file(community):
 
 def test_what_a_cpu_runs_best_is_chosen_first(tmp_path):
     (tmp_path / 'onnx').mkdir()
-    order = list(VARIANT_SUFFIXES.values())
+    order = [suffix for suffixes in VARIANT_SUFFIXES.values() for suffix in suffixes]
     for suffix in reversed(order):
         (tmp_path / 'onnx' / f'model{suffix}.onnx').touch()
     for suffix in order:

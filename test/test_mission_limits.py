@@ -5,7 +5,7 @@ from lfm_ros.engine.generation import CONTEXT
 from lfm_ros.engine.generation import STOP
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.store import Keeping
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.store import MissionStore
 import pytest
 from support import ask

@@ -221,3 +221,9 @@ def test_a_damaged_generation_config_is_named_in_the_error(damaged):
         recommended(damaged)
     assert caught.value.code == ErrorCode.MODEL_DAMAGED
     assert 'generation_config.json' in caught.value.message
+
+
+@pytest.mark.parametrize('model_type', ['lfm2_vl', 'lfm2-vl'])
+def test_a_model_that_sees_is_asked_as_its_card_says(model_type):
+    assert recommended({}, model_type) == Sampling(
+        temperature=0.1, min_p=0.15, repetition_penalty=1.05)

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 import sys
 
 from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
+from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
+from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
@@ -25,14 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the question."""
     with open_scheduler(arguments) as scheduler:
-        status = report(ask(scheduler, arguments, arguments.text), arguments)
+        status = report(ask(scheduler, arguments, arguments.text, read_images(arguments.image)),
+                        arguments)
     return max(status, kept(scheduler))
 
 
-def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str) -> Answer:
+def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str,
+        images: Sequence[EncodedImage] = ()) -> Answer:
     """Ask one question; a keyboard interrupt cancels it and undoes the turn."""
     query = Query(text, arguments.mission, max_tokens=arguments.max_tokens,
-                  timeout=arguments.timeout, stop=tuple(arguments.stop))
+                  timeout=arguments.timeout, stop=tuple(arguments.stop),
+                  images=tuple(images))
     failures: list[OSError] = []
 
     def show(piece: Piece) -> None:

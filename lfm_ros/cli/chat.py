@@ -3,7 +3,8 @@
 """
 Talk with a model; it remembers the conversation.
 
-/reset forgets it, /undo takes the last turn back, ctrl-C stops an answer, ctrl-D leaves.
+/image FILE shows one with the next question, /reset forgets all, /undo takes the last turn back,
+ctrl-C stops an answer, ctrl-D leaves.
 """
 from __future__ import annotations
 
@@ -14,8 +15,12 @@ import sys
 from lfm_ros.cli import ask
 from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
+from lfm_ros.cli.options import read_images
+from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.scheduler import Scheduler
+
+_HELP = (__doc__ or '').partition('\n\n')[2].strip()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +41,9 @@ def _talk(scheduler: Scheduler, arguments: argparse.Namespace) -> int:
         sys.stdin.reconfigure(errors='surrogateescape')  # refused as a prompt, not a traceback
     if person:
         import readline  # noqa: F401  (gives input() its line editing)
-        print(f'{scheduler.store.model.name}: {(__doc__ or "").strip().splitlines()[-1]}',
+        print(f'{scheduler.store.model.name}: {_HELP}',
               file=sys.stderr)
-    status = 0
+    status, images = 0, [*read_images(arguments.image)]
     while True:
         try:
             line = input('> ' if person else '')
@@ -48,12 +53,15 @@ def _talk(scheduler: Scheduler, arguments: argparse.Namespace) -> int:
             print()
             continue
         if line.startswith('/'):
-            _command(scheduler, arguments, line)
+            _command(scheduler, arguments, line, images)
         elif line.strip():
-            status = max(status, ask.report(ask.ask(scheduler, arguments, line), arguments))
+            status = max(status, ask.report(ask.ask(scheduler, arguments, line, images),
+                                            arguments))
+            images.clear()
 
 
-def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str) -> None:
+def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str,
+             images: list[EncodedImage]) -> None:
     store, mission = scheduler.store, arguments.mission
     try:
         if line == '/reset':
@@ -61,8 +69,10 @@ def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str) -> 
         elif line == '/undo':
             scheduler.call(lambda: store.rewind(
                 mission, max(0, len(store.get(mission).turns) - 1)), mission).result()
+        elif line.startswith('/image '):
+            images.extend(read_images([line.removeprefix('/image ').strip()]))
         else:
-            print(f"{arguments.prog}: '{line}' is no command: use /reset or /undo",
+            print(f"{arguments.prog}: '{line}' is no command: use /image FILE, /reset or /undo",
                   file=sys.stderr)
     except LfmError as error:
         print(f'{arguments.prog}: {error.message}', file=sys.stderr)

@@ -42,11 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
         'this graph cannot append in place, long missions get slower',
         'prefill': 'in chunks' if info['reads_in_chunks'] else 'token by token: this graph '
         'cannot read several tokens behind others, prompts take long',
+        'images': f"up to {info['image_tokens']} tokens each"
+        + (', more in tiles' if info['image_tiles'] > 1 else '') if info['vision'] else 'none',
         'runtime': f"ONNX Runtime {info['onnxruntime']}, {', '.join(info['providers'])}",
-        'files': ', '.join(f'{name} {size / 1e6:,.1f} MB' for name, size in
+        'files': ', '.join(f'{name} {_size(size)}' for name, size in
                            info['files'].items()),
         'fingerprint': info['fingerprint'],
     }
     for name, text in rows.items():
         print(f'{name:<12} {text}')
     return 0
+
+
+def _size(count: int) -> str:
+    return f'{count / 1e6:,.1f} MB' if count >= 1e6 else f'{count / 1e3:,.1f} kB'

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from contextlib import contextmanager
 import os
@@ -15,15 +16,16 @@ from typing import Any
 from lfm_ros.engine.model import DEFAULT_CONTEXT
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.overflow import POLICIES
 from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 
 MOST_THREADS = 256
@@ -37,6 +39,29 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=int, default=0, help='0: one per core')
 
 
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what all verbs share that look at images."""
+    parser.add_argument('--image', action='append', default=[], metavar='FILE',
+                        help='JPEG or PNG to look at; may be repeated')
+    parser.add_argument('--image-tokens', type=int, default=0, metavar='N',
+                        help='most tokens of one image; default: as the model has it')
+    parser.add_argument('--no-tiling', action='store_true',
+                        help='do not cut large images into tiles')
+
+
+def read_images(files: Sequence[str]) -> list[EncodedImage]:
+    """Return the images in files."""
+    images = []
+    for name in files:
+        try:
+            images.append(EncodedImage(Path(name).expanduser().read_bytes()))
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, 'strerror', '') or str(error)
+            raise LfmError(ErrorCode.INVALID_IMAGE, f'the image {name} cannot be read '
+                           f'({reason}): give a JPEG or PNG file') from error
+    return images
+
+
 def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `ask` and `chat` share."""
     parser.add_argument('--system', default='', help='system prompt')
@@ -46,6 +71,7 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--overflow', choices=POLICIES, default=REFUSE,
                         help='what happens when the context is full: '
                         + ', '.join(f'{name}: {text}' for name, text in POLICIES.items()))
+    add_image_arguments(parser)
     parser.add_argument('--max-tokens', type=int, default=256, help='longest answer')
     parser.add_argument('--timeout', type=float, default=0.0, help='seconds; 0: none')
     parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
@@ -67,8 +93,12 @@ def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = T
     if context < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--context is {context}: set it to 16 or more, '
                        'or to 0')
+    tokens = getattr(arguments, 'image_tokens', 0)
+    if tokens < 0:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'--image-tokens is {tokens}: set it to 1 or more')
     options = ModelOptions(variant=arguments.variant, threads=arguments.threads,
-                           context_length=context)
+                           context_length=context, image_tokens=tokens,
+                           image_tiling=not getattr(arguments, 'no_tiling', False))
     return Model(arguments.model, options, speaks)
 
 

@@ -3,15 +3,20 @@
 """
 Print the log-probability of every token of a text, given those before it.
 
-One JSON object: {"logprobs": [...]} holds the natural logarithm of p(ids[i+1] | ids[0..i]).
+One JSON object: {"logprobs": [...]} holds the natural logarithm of p(ids[i+1] | ids[0..i]). With
+--image the tokens of the image come before the ids, and there is one number for every id.
 """
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
+from lfm_ros.cli.options import add_image_arguments
 from lfm_ros.cli.options import open_model
+from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -23,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument('--ids', help='token ids: 1,2,3')
     given.add_argument('--text', help='text; control tokens in it are plain text')
+    add_image_arguments(parser)
     parser.add_argument('--chunk', type=int, default=64, help='tokens per call of the model')
 
 
@@ -39,19 +45,34 @@ def run(arguments: argparse.Namespace) -> int:
         ids = model.tokenizer.encode(arguments.text)
     if not ids:
         raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no token to score: give some')
-    print_json({'logprobs': score(model, ids, arguments.chunk), 'ids': ids})
+    images = [model.sight().processor.prepare(image.pixels())
+              for image in read_images(arguments.image)]
+    print_json({'logprobs': score(model, ids, arguments.chunk, images), 'ids': ids})
     return 0
 
 
-def score(model: Model, ids: list[int], chunk: int) -> list[float]:
+def score(model: Model, ids: list[int], chunk: int, images: Sequence[Picture] = ()
+          ) -> list[float]:
     """
     Return the natural log of p(ids[i+1] | ids[0..i]) for each i.
 
     :param chunk: tokens per call; a graph that gives the last logits only is called per token.
+    :param images: shown before the ids; then the first id has a number, too.
     """
     state = model.new_state()
     size = 1 if model.runner.head_pruned else min(chunk, model.runner.longest_call)
     found: list[float] = []
+    if images:
+        shown = [i for image in images for i in model.sight().ids(image)]
+        features = np.concatenate([model.sight().features(image) for image in images])
+        known = 0
+        for start in range(0, len(shown) - 1, size):
+            call = shown[start:min(start + size, len(shown) - 1)]
+            count = call.count(model.sight().tokens.image)
+            model.runner.run(state, call, features=features[known:known + count])
+            known += count
+        # The end of the last image is read with the ids: it tells of the first of them.
+        ids = [shown[-1], *ids]
     for start in range(0, len(ids), size):
         logits = model.runner.run(state, ids[start:start + size], every=True)
         scores = logits.astype(np.float64)

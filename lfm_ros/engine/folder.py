@@ -3,6 +3,7 @@
 """Find the files of a model in a folder, whichever tool exported it."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
@@ -23,17 +24,24 @@ DEMO_FOLDER = Path(__file__).resolve().parent.parent / 'models' / DEMO
 # Names of weight formats (transformers.js 4.3, src/utils/dtypes.js) in the order in which a CPU
 # prefers them: there are no fp16 matrix kernels on the CPU provider, so those come last.
 VARIANT_SUFFIXES = {
-    'q4': '_q4', 'q8': '_quantized', 'int8': '_int8', 'uint8': '_uint8', 'fp32': '',
-    'q4f16': '_q4f16', 'fp16': '_fp16', 'bnb4': '_bnb4', 'q2': '_q2', 'q1': '_q1',
+    'q4': ('_q4',), 'q8': ('_quantized', '_q8'), 'int8': ('_int8',), 'uint8': ('_uint8',),
+    'fp32': ('',), 'q4f16': ('_q4f16',), 'fp16': ('_fp16',), 'bnb4': ('_bnb4',), 'q2': ('_q2',),
+    'q1': ('_q1',),
 }
 GRAPH_STEMS = ('model', 'decoder_model_merged', 'decoder')
+# The other graphs of a vision-language model; what LiquidAI, onnx-community and genai call them.
+EMBEDDING_STEMS = ('embed_tokens', 'embeddings', 'embedding')
+VISION_STEMS = ('vision_encoder', 'embed_images', 'vision')
+# An encoder in 4 bits sees badly (Liquid4All/onnx-export), so those come last.
+VISION_VARIANTS = ('q8', 'fp32', 'fp16', 'uint8', 'int8', 'q4', 'q4f16', 'bnb4', 'q2', 'q1')
 
 # An entry of TensorProto.external_data (onnx.proto): its key, then the length of the file name.
 _LOCATION = re.compile(rb'\x0a\x08location\x12[\x01-\x7f]', re.DOTALL)
 
 # The settings that are read here and what they must be.
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(('text_config', 'model', 'decoder'), dict), 'filename': str,
+    **dict.fromkeys(('text_config', 'model', 'decoder', 'vision', 'embedding'), dict),
+    'filename': str,
     **dict.fromkeys(('vocab_size', 'hidden_size', 'head_dim', 'head_size', 'num_attention_heads',
                      'num_key_value_heads', 'conv_L_cache', 'context_length',
                      'max_position_embeddings'), int)}
@@ -53,6 +61,8 @@ class ModelFolder:
 
     :param root: folder that holds config and tokenizer.
     :param graph: the ONNX file to run.
+    :param embedding: of a vision-language model, the one that gives embeddings of ids; ``vision``
+        the one that gives features of images.
     """
 
     root: Path
@@ -60,6 +70,8 @@ class ModelFolder:
     config: dict[str, Any] = field(default_factory=dict)
     genai: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
+    embedding: Path | None = None
+    vision: Path | None = None
 
     @property
     def name(self) -> str:
@@ -88,22 +100,15 @@ class ModelFolder:
 
     @cached_property
     def files(self) -> list[Path]:
-        """The files that the model is made of: graph, its external data, tokenizer."""
-        names = ('config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
-                 'chat_template.jinja')
-        return [self.graph, *self._weights(), *(p for p in map(self.file, names) if p)]
-
-    def _weights(self) -> list[Path]:
-        """Return the files of external data that the graph names, as far as they are there."""
-        others = [p for p in self.graph.parent.iterdir() if p.suffix not in _SMALL]
-        if not others or not self.graph.stat().st_size:
-            return []
-        with self.graph.open('rb') as stream, \
-                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            names = {content[m.end():m.end() + content[m.end() - 1]]
-                     for m in _LOCATION.finditer(content)}
-        paths = (self.graph.parent / os.fsdecode(name) for name in sorted(names))
-        return [path for path in paths if path.is_file()]
+        """The files that the model is made of: graphs, their external data, tokenizer."""
+        names = ['config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
+                 'chat_template.jinja']
+        graphs = [self.graph]
+        if self.vision and self.embedding:
+            graphs += [self.embedding, self.vision]
+            names += ['preprocessor_config.json', 'processor_config.json']
+        return [*(file for graph in graphs for file in (graph, *_weights(graph))),
+                *(p for p in map(self.file, names) if p)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -159,7 +164,7 @@ def is_lfs_pointer(path: Path) -> bool:
         return stream.read(len(_POINTER)) == _POINTER
 
 
-def find_model(path: str | Path, variant: str = '') -> ModelFolder:
+def find_model(path: str | Path, variant: str = '', image_variant: str = '') -> ModelFolder:
     """
     Find the graph and the settings of a model.
 
@@ -167,6 +172,7 @@ def find_model(path: str | Path, variant: str = '') -> ModelFolder:
         an ``.onnx`` file, or ``demo``.
     :param variant: which graph, where there are several: ``q4``, ``q8``, ``fp32``, ``fp16``,
         ... or a file name; empty chooses what a CPU runs best.
+    :param image_variant: likewise, of the vision encoder.
     """
     if not str(path):
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, 'no model is given: set model.path to the '
@@ -188,8 +194,16 @@ def find_model(path: str | Path, variant: str = '') -> ModelFolder:
     genai = read_json(genai_path) if genai_path.is_file() else {}
     graph = location if location.is_file() else _choose_graph(root, genai, variant)
     folder = ModelFolder(root, graph, genai=genai)
+    named = [genai.get('model', {}).get(part, {}).get('filename') or ''
+             for part in ('embedding', 'vision')]
+    own = next((name for name, suffixes in VARIANT_SUFFIXES.items() for suffix in suffixes
+                if suffix and graph.stem.endswith(suffix)), 'fp32')
     return ModelFolder(root, graph, folder.read_json('config.json'), genai,
-                       folder.read_json('generation_config.json'))
+                       folder.read_json('generation_config.json'),
+                       _choose_part(root, graph, EMBEDDING_STEMS, named[0],
+                                    (own, *VARIANT_SUFFIXES)),
+                       _choose_part(root, graph, VISION_STEMS, named[1], VISION_VARIANTS,
+                                    image_variant))
 
 
 def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
@@ -197,7 +211,8 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
     if variant:
         wanted = {variant, f'{variant}.onnx'}
         if variant in VARIANT_SUFFIXES:
-            wanted |= {f'{stem}{VARIANT_SUFFIXES[variant]}.onnx' for stem in GRAPH_STEMS}
+            wanted |= {f'{stem}{suffix}.onnx' for stem in GRAPH_STEMS
+                       for suffix in VARIANT_SUFFIXES[variant]}
         for graph in graphs:
             if graph.name in wanted or str(graph.relative_to(root)) in wanted:
                 return graph
@@ -209,7 +224,7 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
             return root / named
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'genai_config.json names {named}, which is '
                        f'not in {root}: copy the model folder again')
-    for suffix in VARIANT_SUFFIXES.values():
+    for suffix in (s for suffixes in VARIANT_SUFFIXES.values() for s in suffixes):
         for stem in GRAPH_STEMS:
             for graph in graphs:
                 if graph.name == f'{stem}{suffix}.onnx':
@@ -224,6 +239,43 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
     hint = f'; did you mean {deeper[0]}?' if deeper else ''
     raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{root} has no .onnx file: set the path to the '
                    f'folder of an ONNX export{hint}')
+
+
+def _choose_part(root: Path, graph: Path, stems: Sequence[str], named: str,
+                 variants: Sequence[str], wanted: str = '') -> Path | None:
+    """
+    Return another graph of the same model, if it is there.
+
+    :param named: what genai_config.json calls it.
+    :param wanted: the variant or file that must be there; empty: the first of ``variants``.
+    """
+    names = [f'{stem}{suffix}.onnx' for variant in ([wanted] if wanted else variants)
+             for suffix in VARIANT_SUFFIXES.get(variant, ()) for stem in stems]
+    if wanted:
+        names += [wanted, f'{wanted}.onnx']
+    elif named:
+        names.insert(0, named)
+    for name in names:
+        for folder in (graph.parent, root, root / 'onnx'):
+            if (folder / name).is_file():
+                return folder / name
+    if wanted:
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f"{root} has no vision encoder '{wanted}': set "
+                       'image.variant to one that is there, or to nothing')
+    return None
+
+
+def _weights(graph: Path) -> list[Path]:
+    """Return the files of external data that a graph names, as far as they are there."""
+    others = [p for p in graph.parent.iterdir() if p.suffix not in _SMALL]
+    if not others or not graph.stat().st_size:
+        return []
+    with graph.open('rb') as stream, \
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        names = {content[m.end():m.end() + content[m.end() - 1]]
+                 for m in _LOCATION.finditer(content)}
+    paths = (graph.parent / os.fsdecode(name) for name in sorted(names))
+    return [path for path in paths if path.is_file()]
 
 
 def _names(graphs: list[Path], root: Path) -> str:

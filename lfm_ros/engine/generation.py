@@ -76,6 +76,8 @@ class Generation:
         stream, stops = model.tokenizer.stream(), StopTexts(self._limits.stop)
         started = time.monotonic()
         while True:
+            if model.image_id is not None:  # it would stand for an image that nobody sent
+                logits[model.image_id] = -np.inf
             self.ids.append(sampler.choose(logits))
             if len(self.ids) > 1:
                 self.tokens_per_second = (len(self.ids) - 1) / (time.monotonic() - started)

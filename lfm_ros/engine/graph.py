@@ -57,6 +57,8 @@ class GraphSignature:
     The inputs and outputs of a decoder graph.
 
     :param ids: name of the token input ``[1, S]``; ``ids_dtype`` its type.
+    :param hidden: 0, or the numbers of an embedding, where the graph takes these instead of ids
+        (the decoder of a vision-language model): then ``ids`` names an input ``[1, S, hidden]``.
     :param mask: name of the attention mask input ``[1, past + S]``, if it has one.
     :param positions: name of the position input ``[1, S]``, if it has one.
     :param keep: name of the scalar input "how many logits", if it has one.
@@ -75,6 +77,7 @@ class GraphSignature:
     logits_dtype: np.dtype
     states: tuple[StateTensor, ...]
     dialect: str
+    hidden: int = 0
 
     @property
     def conv(self) -> list[StateTensor]:
@@ -99,18 +102,15 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
     """
     by_name = {i.name: i for i in inputs}
     out_names = {o.name: o for o in outputs}
-    if 'inputs_embeds' in by_name and 'input_ids' not in by_name:
-        raise LfmError(ErrorCode.UNSUPPORTED, 'this graph is the decoder of a vision-language '
-                       'model (it takes inputs_embeds), which this version cannot run yet: use '
-                       'a text model')
-    if 'input_ids' not in by_name or 'logits' not in out_names:
+    ids = 'inputs_embeds' if 'input_ids' not in by_name else 'input_ids'
+    if ids not in by_name or 'logits' not in out_names:
         raise LfmError(ErrorCode.MODEL_FOREIGN, 'this ONNX file is not a language model: it has '
                        f'inputs {_list(by_name)} and outputs {_list(out_names)} instead of '
                        'input_ids and logits')
     head_dim = _head_dim(config, genai)
     states = []
     dialects = set()
-    plain = {'input_ids', 'attention_mask', 'position_ids', *KEEP_NAMES}
+    plain = {ids, 'attention_mask', 'position_ids', *KEEP_NAMES}
     for item in inputs:
         if item.name in plain:
             continue
@@ -126,7 +126,7 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
     keep = next((n for n in KEEP_NAMES if n in by_name), '')
     dialects.discard('kv-only')
     return GraphSignature(
-        ids='input_ids', ids_dtype=_dtype(by_name['input_ids']),
+        ids=ids, ids_dtype=_dtype(by_name[ids]),
         mask='attention_mask' if 'attention_mask' in by_name else '',
         mask_dtype=_dtype(by_name.get('attention_mask')),
         positions='position_ids' if 'position_ids' in by_name else '',
@@ -135,7 +135,8 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
         keep_rank=len(by_name[keep].shape) if keep else 0,
         logits='logits', logits_dtype=_dtype(out_names['logits']),
         states=tuple(sorted(states, key=lambda t: (t.layer, t.kind))),
-        dialect='+'.join(sorted(dialects)) or 'kv-only')
+        dialect='+'.join(sorted(dialects)) or 'kv-only',
+        hidden=_hidden(by_name[ids], config) if ids == 'inputs_embeds' else 0)
 
 
 def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[StateTensor, str]:
@@ -173,6 +174,15 @@ def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[Sta
         raise LfmError(ErrorCode.MODEL_FOREIGN, f'the size of {name} is open in the graph '
                        f'({item.shape}) and config.json does not give it: add config.json')
     return state, dialect
+
+
+def _hidden(item: Any, config: dict[str, Any]) -> int:
+    size = item.shape[-1] if len(item.shape) == 3 else 0
+    size = size if isinstance(size, int) else config.get('hidden_size') or 0
+    if size < 1:
+        raise LfmError(ErrorCode.MODEL_FOREIGN, f'the size of {item.name} is open in the graph '
+                       f'({item.shape}) and config.json does not give it: add config.json')
+    return size
 
 
 def _head_dim(config: dict[str, Any], genai: dict[str, Any]) -> int:

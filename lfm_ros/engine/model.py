@@ -10,10 +10,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
+from lfm_ros.engine.image_processor import ImageProcessor
+from lfm_ros.engine.image_processor import ImageSettings
 from lfm_ros.engine.rotary import proved_rotary
 from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.runner import Runner
@@ -24,6 +27,9 @@ from lfm_ros.engine.session import open_session
 from lfm_ros.engine.state import State
 from lfm_ros.engine.template import ChatTemplate
 from lfm_ros.engine.tokenizer import Tokenizer
+from lfm_ros.engine.vision import FOR_EVER
+from lfm_ros.engine.vision import ImageTokens
+from lfm_ros.engine.vision import Vision
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import onnxruntime
@@ -43,6 +49,11 @@ class ModelOptions:
     :param context_length: most tokens of one mission; 0: as many as the model was made for.
     :param prefill_chunk: tokens that are read in one call. Logits of a whole prompt would take
         262 KB per token (LFM2), so it is read in pieces; their size hardly changes the speed.
+    :param image_variant: which vision encoder of the folder; empty: 8 bits, else the full one.
+    :param image_tokens: most tokens of one image; 0: as many as the model was made for.
+    :param image_tiling: whether large images are cut into tiles, where the model does that.
+    :param encoder_keep_alive: seconds for which the vision encoder stays in memory after its last
+        use; negative: always.
     """
 
     variant: str = ''
@@ -50,6 +61,10 @@ class ModelOptions:
     threads: int = 0
     context_length: int = DEFAULT_CONTEXT
     prefill_chunk: int = 64
+    image_variant: str = ''
+    image_tokens: int = 0
+    image_tiling: bool = True
+    encoder_keep_alive: float = FOR_EVER
 
 
 class Model:
@@ -63,9 +78,10 @@ class Model:
     def __init__(self, path: str | Path, options: ModelOptions = ModelOptions(),
                  speaks: bool = True) -> None:
         self.options = options
-        self.folder: ModelFolder = find_model(path, options.variant)
+        self.folder: ModelFolder = find_model(path, options.variant, options.image_variant)
         self._tokenizer: Tokenizer | None = None
         self._template: ChatTemplate | None = None
+        self._embedder: Embedder | None = None
         # The second try is outside of the handler, whose error holds the first session.
         opened = self._open() or self._open(reuse=False)
         assert opened, 'without reuse of memory, sizes cannot disagree'
@@ -81,6 +97,7 @@ class Model:
             self._check_vocabulary(self._tokenizer.size, 'the tokenizer')
         if speaks:
             self._template = ChatTemplate.open(self.folder, self.tokenizer)
+        self.vision = self._open_vision()
         self.sampling = recommended(self.folder.generation, self.model_type)
         self.end_ids = self._end_ids()
 
@@ -92,7 +109,7 @@ class Model:
     @property
     def model_type(self) -> str:
         """Architecture, as config.json or genai_config.json names it; empty if neither does."""
-        return str(self.folder.text_config.get('model_type')
+        return str(self.folder.config.get('model_type')
                    or self.folder.genai.get('model', {}).get('type', ''))
 
     @property
@@ -118,6 +135,24 @@ class Model:
         """
         return proved_rotary(self.folder, self.runner)
 
+    @property
+    def image_id(self) -> int | None:
+        """The id that stands for a piece of an image; None: the model reads text only."""
+        return self.vision.tokens.image if self.vision else None
+
+    def sight(self) -> Vision:
+        """
+        Return the vision encoder.
+
+        :raises LfmError: NO_VISION.
+        """
+        if self.vision is None:
+            missing = ', its vision encoder is missing: copy all graphs of the model' \
+                if self.signature.hidden else \
+                ': send no images and no use_camera, or set model.path to an LFM2-VL'
+            raise LfmError(ErrorCode.NO_VISION, f'{self.name} reads text only{missing}')
+        return self.vision
+
     def new_state(self) -> State:
         """Return a state at position 0."""
         return self.runner.new_state()
@@ -140,6 +175,8 @@ class Model:
         size = min(self.options.prefill_chunk, self.runner.longest_call, self.context_length)
         state.pretend(self.context_length - size)
         self.runner.run(state, [0] * size)
+        if self.vision:
+            self.vision.stretch()
 
     def describe(self) -> dict[str, Any]:
         """Return what `lfm inspect` and the service ~/model_info tell."""
@@ -157,7 +194,9 @@ class Model:
             'state_bytes_token': sum(t.row_bytes for t in sig.key_value),
             'shared_kv': self.runner.shared,
             'reads_in_chunks': self.runner.longest_call > 1, 'position_ids': bool(sig.positions),
-            'head_pruned': self.runner.head_pruned, 'vision': False,
+            'head_pruned': self.runner.head_pruned, 'vision': self.vision is not None,
+            'image_tokens': self.vision.processor.settings.max_image_tokens if self.vision else 0,
+            'image_tiles': self.vision.processor.settings.most_tiles if self.vision else 0,
             'files': {str(p.relative_to(self.folder.root)): p.stat().st_size
                       for p in self.folder.files},
             'fingerprint': self.folder.fingerprint,
@@ -170,13 +209,46 @@ class Model:
                                reuse)
         signature = read_signature(session.get_inputs(), session.get_outputs(),
                                    self.folder.text_config, self.folder.genai)
+        embedder = self._embedder = self._open_embedder(signature) if signature.hidden else None
         try:
-            runner = Runner(session, signature, self._context_length())
+            runner = Runner(session, signature, self._context_length(), embedder)
         except SizesDisagree:
             if reuse:
                 return None
             raise
         return session, signature, runner
+
+    def _open_embedder(self, signature: GraphSignature) -> Embedder:
+        if self.folder.embedding is None:
+            raise LfmError(ErrorCode.WEIGHTS_MISSING, f'{self.folder.graph.name} takes embeddings '
+                           f'and there is no embed_tokens.onnx or embeddings.onnx in '
+                           f'{self.folder.root}: copy all graphs of the model')
+        session = open_session(self.folder.embedding, self.options.providers, self.options.threads)
+        return Embedder(session, signature.hidden, signature.ids_dtype, self._image_token())
+
+    def _image_token(self) -> int:
+        """Return the id that stands for a piece of an image, -1 if no file tells."""
+        for settings in (self.folder.config, self.folder.genai.get('model', {})):
+            for name in ('image_token_id', 'image_token_index'):
+                if isinstance(settings.get(name), int):
+                    return int(settings[name])
+        return -1
+
+    def _open_vision(self) -> Vision | None:
+        graph, options = self.folder.vision, self.options
+        if not self.signature.hidden or graph is None or self._tokenizer is None:
+            return None
+        settings, tokens = ImageSettings.read(self.folder), ImageTokens(self._tokenizer)
+        if self._image_token() not in (-1, tokens.image):
+            raise LfmError(ErrorCode.VOCABULARY_MISMATCH, f'config.json says that images are '
+                           f'{self._image_token()} but the tokenizer calls {tokens.image} '
+                           '<image>: take both from the same export')
+        if self._embedder:
+            self._embedder.image_id = tokens.image
+        limited = settings.limited(options.image_tokens, options.image_tiling)
+        return Vision(lambda: open_session(graph, options.providers, options.threads, arena=False),
+                      ImageProcessor(limited), tokens, settings.most_patches,
+                      self.signature.hidden, options.encoder_keep_alive)
 
     def _context_length(self) -> int:
         most = (self.folder.genai.get('model', {}).get('context_length')

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.state import State
 from lfm_ros.errors import ErrorCode
@@ -40,10 +41,10 @@ class Interrupt:
 
 @dataclass
 class _Call:
-    """A binding, the token buffer it reads, and the arrays it fills in a growing state."""
+    """A binding, the buffer of tokens or embeddings it reads, the arrays of a growing state."""
 
     binding: Any
-    ids: np.ndarray
+    tokens: np.ndarray
     grown: list[np.ndarray]
 
 
@@ -57,12 +58,14 @@ class Runner:
     nothing is allocated there: two calls, one for each set of windows, are prepared once.
 
     :param limit: the most tokens that a state may hold.
+    :param embedder: of a graph that takes embeddings instead of ids.
     :ivar longest_call: the most tokens that can be read in one run.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, signature: GraphSignature,
-                 limit: int) -> None:
+                 limit: int, embedder: Embedder | None = None) -> None:
         self.session = session
+        self._embedder = embedder
         self.signature = signature
         self.limit = limit
         self._mask = np.ones((1, limit), signature.mask_dtype)
@@ -95,13 +98,15 @@ class Runner:
         return State(self.signature, self.shared, self.limit)
 
     def run(self, state: State, ids: Any, every: bool = False,
-            interrupt: Interrupt | None = None) -> np.ndarray:
+            interrupt: Interrupt | None = None,
+            features: np.ndarray | None = None) -> np.ndarray:
         """
         Read tokens into a state.
 
         :param state: advanced in place; as it was when the run fails or is interrupted.
         :param ids: token ids ``[S]``, S at least 1.
         :param every: give the logits after every token, where the graph can.
+        :param features: float32 ``[k, hidden]`` for the k image tokens among the ids.
         :returns: float32 logits ``[rows, vocabulary]``, rows 1 or S; valid until the next run.
         :raises Interrupted: when the interrupt was set.
         """
@@ -119,7 +124,7 @@ class Runner:
             self._rows = np.empty((rows, self.vocabulary), self._row.dtype)
         logits = self._row if rows == 1 else self._rows[:rows]
         call = self._prepare(state, count, logits)
-        call.ids[0] = ids
+        call.tokens[0] = self._embedder.rows(ids, features) if self._embedder else ids
         self._run(call.binding, state.position, count, rows, interrupt)
         if call.grown:
             state.key_value = call.grown
@@ -148,7 +153,7 @@ class Runner:
         except Exception as error:  # ONNX Runtime raises a different class for every status
             if interrupt.is_set:
                 raise Interrupted from error
-            raise _run_error(error) from error
+            raise run_error(error) from error
 
     def _prepare(self, state: State, count: int, logits: np.ndarray | None) -> _Call:
         """Return a call for this many tokens; with a state in place, decode steps reuse theirs."""
@@ -156,9 +161,9 @@ class Runner:
         if step and state.turn in state.prepared:
             return state.prepared[state.turn]
         sig = self.signature
-        ids = np.zeros((1, count), sig.ids_dtype)
+        tokens = np.zeros((1, count, sig.hidden) if sig.hidden else (1, count), sig.ids_dtype)
         binding = self.session.io_binding()
-        _bind_in(binding, sig.ids, ids)
+        _bind_in(binding, sig.ids, tokens)
         if sig.keep:
             _bind_in(binding, sig.keep, self._keep)
         for tensor, now, after in zip(sig.conv, state.windows[state.turn],
@@ -178,7 +183,7 @@ class Runner:
             binding.bind_output(sig.logits, 'cpu')
         else:
             _bind_out(binding, sig.logits, logits, (1, *logits.shape))
-        call = _Call(binding, ids, grown)
+        call = _Call(binding, tokens, grown)
         if step:
             state.prepared[state.turn] = call
         return call
@@ -244,12 +249,13 @@ def _bind_out(binding: Any, name: str, array: np.ndarray,
                         array.ctypes.data)
 
 
-def _run_error(error: Exception) -> LfmError:
+def run_error(error: Exception, what: str = 'model') -> LfmError:
+    """Return what is to be said of an error of ONNX Runtime in a run."""
     text = ' '.join(str(error).split())
     text = text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}'
     if 'bad_alloc' in text or 'Failed to allocate' in text:
-        return LfmError(ErrorCode.OUT_OF_MEMORY, 'the model ran out of memory: use a smaller '
+        return LfmError(ErrorCode.OUT_OF_MEMORY, f'the {what} ran out of memory: use a smaller '
                         f'model or context ({text})')
     if 're-use buffer' in text:
-        return SizesDisagree(ErrorCode.MODEL_RUN_FAILED, f'the model failed while it ran: {text}')
-    return LfmError(ErrorCode.MODEL_RUN_FAILED, f'the model failed while it ran: {text}')
+        return SizesDisagree(ErrorCode.MODEL_RUN_FAILED, f'the {what} failed while it ran: {text}')
+    return LfmError(ErrorCode.MODEL_RUN_FAILED, f'the {what} failed while it ran: {text}')

@@ -83,7 +83,9 @@ def recommended(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Samp
             return Sampling(temperature=0.0, min_p=0.0,
                             repetition_penalty=given.get('repetition_penalty', 1.0))
         if not given:
-            return Sampling() if model_type.startswith('lfm') else Sampling(0.0, 0, 1.0, 0.0, 1.0)
+            if not model_type.startswith('lfm'):
+                return Sampling(0.0, 0, 1.0, 0.0, 1.0)
+            return Sampling(temperature=0.1) if 'vl' in model_type else Sampling()
         return Sampling(**{'temperature': 1.0, 'min_p': 0.0, 'repetition_penalty': 1.0, **given})
     except LfmError as error:
         raise LfmError(ErrorCode.MODEL_DAMAGED, 'generation_config.json of the model cannot be '

@@ -18,13 +18,15 @@ _FATAL_ONLY = 4
 
 
 def open_session(graph: Path, providers: Sequence[str] = (CPU,),
-                 threads: int = 0, reuse: bool = True) -> onnxruntime.InferenceSession:
+                 threads: int = 0, reuse: bool = True,
+                 arena: bool = True) -> onnxruntime.InferenceSession:
     """
     Open a graph.
 
     :param providers: ONNX Runtime execution providers, the preferred one first.
     :param threads: threads inside one operator; 0 leaves it to ONNX Runtime (one per core).
     :param reuse: let operators share memory within a run, by the sizes that the graph declares.
+    :param arena: keep the memory of a run for the next one.
     """
     missing = [p for p in providers if p not in onnxruntime.get_available_providers()]
     if missing or not providers:
@@ -39,6 +41,7 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
     # (onnxruntime #11118, #15087, #21916).
     options.enable_mem_pattern = False
     options.enable_mem_reuse = reuse
+    options.enable_cpu_mem_arena = arena
     # Some published weights hold only subnormal scales (Liquid4All/onnx-export).
     options.add_session_config_entry('session.set_denormal_as_zero', '1')
     try:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from collections.abc import Sequence
 from dataclasses import asdict
 import json
 import time
 
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.picture import ImageSource
+from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.missions.mission import Mission
@@ -22,13 +25,15 @@ class Answering:
 
     :param limits: when the answer ends; its ``room`` is filled in here.
     :param aside: forget the turn afterwards.
+    :param images: to look at, by :meth:`look`.
     :ivar generation: the answer as far as it is written.
     :ivar prompt_tokens: tokens read for this turn; ``cached_tokens``: those known before.
     :raises LfmError: when the question does not fit.
     """
 
     def __init__(self, mission: Mission, prompt: str, sampling: Sampling, limits: Limits,
-                 aside: bool = False, interrupt: Interrupt | None = None) -> None:
+                 aside: bool = False, interrupt: Interrupt | None = None,
+                 images: Sequence[ImageSource] = ()) -> None:
         self._mission = mission
         self._prompt = prompt
         self._words = mission.encode(prompt)
@@ -43,6 +48,11 @@ class Answering:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.time_to_first_token = 0.0
+        self.image_seconds = 0.0
+        self._images = images
+        self._pictures: list[Picture] = []
+        if images:
+            mission.model.sight()  # refuses a text model
 
     @property
     def most_tokens(self) -> int:
@@ -52,9 +62,38 @@ class Answering:
     def usage(self, seconds_queued: float) -> Usage:
         """Return what the answer has cost so far."""
         answer = self.generation
-        return Usage(self.prompt_tokens, self.cached_tokens, len(answer.ids), 0,
-                     self.time_to_first_token, answer.tokens_per_second, seconds_queued,
-                     self._mission.forgotten - self._forgotten_before)
+        pictures = self._pictures
+        return Usage(self.prompt_tokens, self.cached_tokens, len(answer.ids),
+                     sum(picture.tokens for picture in pictures), self.time_to_first_token,
+                     answer.tokens_per_second, seconds_queued,
+                     self._mission.forgotten - self._forgotten_before,
+                     sum(picture.tiles for picture in pictures), self.image_seconds)
+
+    def look(self) -> Generator[str, None, None]:
+        """
+        Take the images in: decode, resize and encode them.
+
+        It comes before :meth:`steps`; the mission does not change.
+
+        :returns: after every piece of the work, an empty text.
+        :raises LfmError: when an image cannot be used, or does not fit.
+        """
+        if not self._images:
+            return
+        sight = self._mission.model.sight()
+        for image in self._images:
+            started = time.monotonic()
+            self._pictures.append(sight.processor.prepare(image.pixels()))
+            self.image_seconds += time.monotonic() - started
+            yield ''
+        self._words = self._mission.encode(self._prompt, self._pictures)
+        for picture in self._pictures:
+            started = time.monotonic()
+            for _ in self._mission.sight.look(picture, self._interrupt):
+                self.image_seconds += time.monotonic() - started
+                yield ''
+                started = time.monotonic()
+            self.image_seconds += time.monotonic() - started
 
     def steps(self) -> Generator[str, None, None]:
         """
@@ -74,7 +113,7 @@ class Answering:
         point = mission.save()
         committed = False
         try:
-            mission.add_question(self._words)
+            mission.add_question(self._words, self._pictures)
             self.prompt_tokens = len(mission.ids) - self.cached_tokens
             while True:
                 logits = mission.read_next(self._interrupt)
@@ -83,7 +122,8 @@ class Answering:
                 yield ''
             asked = mission.state.mark() if self._stop else None
             for piece in self.generation.steps(logits, mission.ids):
-                self.time_to_first_token = self.time_to_first_token or time.monotonic() - started
+                self.time_to_first_token = self.time_to_first_token or \
+                    time.monotonic() - started + self.image_seconds
                 yield piece
             if not self._aside:
                 if self.generation.stopped_by_text and asked:

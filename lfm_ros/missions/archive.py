@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 from zipfile import ZIP_STORED
 from zipfile import ZipFile
 
+from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.checkpoints import Checkpoints
@@ -23,9 +24,12 @@ from lfm_ros.missions.entry import OBSERVATION
 from lfm_ros.missions.entry import TURN
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.package import FORMAT
+from lfm_ros.missions.package import IMAGES
 from lfm_ros.missions.package import Package
+from lfm_ros.missions.package import PNG
 from lfm_ros.missions.package import STATES
 from lfm_ros.missions.package import TEXT
+from lfm_ros.missions.package import THUMBNAIL
 from lfm_ros.missions.package import VERSION
 from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.request import check_new_mission_id
@@ -34,7 +38,9 @@ from lfm_ros.missions.transcript import Transcript
 _LARGEST_TEXT = 16 << 20    # a context of 128 thousand tokens takes two or three
 _LARGEST_PIECE = 256 << 20  # they are read one at a time; 75 MB is the largest of a known model
 _HEX = re.compile('[0-9a-f]{0,64}')
+_LARGEST_IMAGE = 16 << 20
 _TEXTS = ('prompt', 'text', 'finish_reason', 'sampling')
+_IMAGE = re.compile(rf'{IMAGES}[0-9a-f]{{64}}(?:{re.escape(THUMBNAIL)})?{re.escape(PNG)}')
 
 
 class Archive:
@@ -63,10 +69,10 @@ class Archive:
             told = json.loads(self._zip.read(TEXT))
             if told['format'] != FORMAT:
                 raise ValueError('it is of another format')
-            if told['version'] != VERSION:
+            if told['version'] not in range(1, VERSION + 1):
                 raise ValueError(f'it was written by another version ({told["version"]!r:.20})')
             self.model = str(told['model'])
-            self.transcript = _transcript(told)
+            self.transcript = _transcript(told, self._pictures(told.get('images', {})))
         except Exception as error:
             self._zip.close()
             reason = getattr(error, 'message', '') or str(error)[:200]
@@ -108,12 +114,27 @@ class Archive:
 
         :returns: why not all could be copied, empty: they were. The mission is whole without.
         """
-        names = [n.removeprefix(STATES) for n in self._zip.namelist() if n != TEXT]
+        names = [n.removeprefix(STATES) for n in self._zip.namelist() if n.startswith(STATES)]
         try:
             checkpoints.adopt(names, lambda name: self._zip.read(STATES + name))
         except (Damaged, OSError, BadZipFile, EOFError, RuntimeError, ValueError) as error:
             return f'a state in {self.file} cannot be used ({error}): the mission is read again'
         return ''
+
+    def _pictures(self, told: dict[str, Any]) -> dict[str, Picture]:
+        """Return the pictures in the archive by digest, or raise nearly anything."""
+        found, names = {}, set(self._zip.namelist())
+        for digest, fields in told.items():
+            sizes = [fields[name] for name in ('tokens', 'rows', 'columns')]
+            parts = [self._zip.read(name) if name in names else b'' for name in
+                     (f'{IMAGES}{digest}{PNG}', f'{IMAGES}{digest}{THUMBNAIL}{PNG}')]
+            tokens, rows, columns = _numbers(sizes, 1)
+            picture = Picture(tokens, rows, columns, *parts)
+            if picture.digest != digest:
+                raise ValueError('an image is not what was written')
+            picture.crops()  # refuses what is no image
+            found[digest] = picture
+        return found
 
     def _check_members(self) -> None:
         """Refuse what no export wrote; nothing is ever unpacked under a name from outside."""
@@ -122,11 +143,13 @@ class Archive:
         if TEXT not in names:
             raise ValueError('it is no archive of a mission')
         for info in infos:
-            if info.filename != TEXT and not (
+            image = bool(_IMAGE.fullmatch(info.filename))
+            if info.filename != TEXT and not image and not (
                     info.filename.startswith(STATES) and
                     is_piece(info.filename.removeprefix(STATES))):
                 raise ValueError(f'it holds {info.filename[:60]!r}, which is no part of a mission')
-            largest = _LARGEST_TEXT if info.filename == TEXT else _LARGEST_PIECE
+            largest = _LARGEST_TEXT if info.filename == TEXT else \
+                _LARGEST_IMAGE if image else _LARGEST_PIECE
             if info.compress_type != ZIP_STORED or info.file_size != info.compress_size or \
                     info.file_size > largest:
                 raise ValueError(f'the size of {info.filename} cannot be right')
@@ -165,7 +188,7 @@ def import_mission(archive: Archive, mission_id: str, log: MissionLog,
     return notice
 
 
-def _transcript(told: dict[str, Any]) -> Transcript:
+def _transcript(told: dict[str, Any], pictures: dict[str, Picture]) -> Transcript:
     """Return the transcript in an archive, or raise nearly anything."""
     check_mission_id(told['mission_id'])
     found = Transcript(told['mission_id'], _hex(told['fingerprint']), slid=told['slid'])
@@ -179,7 +202,9 @@ def _transcript(told: dict[str, Any]) -> Transcript:
             raise ValueError(f'{TEXT} holds a time that cannot be')
         found.push(ids, calls)
         found.entries.append(Entry(fields['kind'], len(ids), len(calls), **texts, time=time,
-                                   parent=_hex(fields['parent']), digest=_hex(fields['digest'])))
+                                   parent=_hex(fields['parent']), digest=_hex(fields['digest']),
+                                   images=tuple(pictures[digest] for digest in
+                                                fields.get('images', ()))))
     if type(found.slid) is not int or not 0 <= found.slid <= len(found.entries):
         raise ValueError(f'{TEXT} is damaged')
     if not found.entries or found.verified() < len(found.entries):

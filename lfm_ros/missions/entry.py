@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import hashlib
 import json
 
+from lfm_ros.engine.picture import Picture
 import numpy as np
 
 HEAD = 'head'                # the system prompt, as the template puts it
@@ -25,6 +26,7 @@ class Entry:
     :param tokens: how many ids it added; ``calls`` how many calls they are read in.
     :param prompt: the text that came in; ``text`` the answer.
     :param sampling: how the answer was chosen, as JSON.
+    :param images: that came in with the text, before it.
     :param time: of the commit, in seconds since 1970; the robot's clock may jump.
     :param parent: digest of the entry before; ``digest`` of all up to this one. Ids and calls are
         in it, so it also names the state after this entry: missions with the same beginning share
@@ -41,6 +43,7 @@ class Entry:
     time: float = 0.0
     parent: str = ''
     digest: str = ''
+    images: tuple[Picture, ...] = ()
 
     def follows(self, entries: Sequence[Entry], ids: Sequence[int], calls: Sequence[int]) -> bool:
         """
@@ -57,7 +60,8 @@ class Entry:
 
 def digest_of(parent: str, entry: Entry, ids: Sequence[int], calls: Sequence[int]) -> str:
     """Return the digest of an entry that added these ids, to be read in calls of these sizes."""
-    texts = json.dumps([parent, entry.kind, entry.prompt, entry.text, entry.finish_reason])
+    texts = json.dumps([parent, entry.kind, entry.prompt, entry.text, entry.finish_reason,
+                        *(image.digest for image in entry.images)])
     found = hashlib.sha256(texts.encode('ascii'))
     found.update(pack(ids))
     found.update(b'|')

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
 import sqlite3
+from typing import Any
 
 from lfm_ros.missions.entry import pack
 from lfm_ros.missions.files import PRIVATE
@@ -19,18 +21,23 @@ from lfm_ros.missions.rows import Damaged
 from lfm_ros.missions.rows import decode
 from lfm_ros.missions.rows import FIELDS
 from lfm_ros.missions.rows import FILE_ID
+from lfm_ros.missions.rows import FORGET_PICTURES
 from lfm_ros.missions.rows import IN_MEMORY
 from lfm_ros.missions.rows import INSERT
+from lfm_ros.missions.rows import picture_row
 from lfm_ros.missions.rows import SCHEMA
 from lfm_ros.missions.rows import schema_of
 from lfm_ros.missions.rows import seal_of
-from lfm_ros.missions.rows import TABLES
 from lfm_ros.missions.rows import take
+from lfm_ros.missions.rows import to_picture
 from lfm_ros.missions.rows import UPSERT
+from lfm_ros.missions.rows import VERSION
+from lfm_ros.missions.rows import VERSIONS
 from lfm_ros.missions.transcript import Transcript
 
-VERSION = 1
 LONGEST_WAL = 4 << 20  # bytes
+
+Rows = list[Sequence[Any]]  # in the class, list is a method
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,9 @@ class MissionLog:
         if version > VERSION and name == FILE_ID + version:
             raise NewerVersion(f'a newer version of lfm_ros wrote it, in format {version}')
         with self._transaction():           # it may only be readable; tell now
-            if not schema_of(self._database):
-                for table in TABLES.split(';'):
+            known = version if schema_of(self._database) else 0
+            if known < VERSION and name == (FILE_ID + known if known else 0):
+                for table in ''.join(VERSIONS[known:]).split(';'):
                     run(table)
                 run(f'PRAGMA user_version={VERSION}')
                 run(f'PRAGMA application_id={FILE_ID + VERSION}')
@@ -142,6 +150,16 @@ class MissionLog:
             run.execute('DELETE FROM entries WHERE mission_id = ? AND number >= ?',
                         (transcript.mission_id, start))
             run.executemany(INSERT, rows)
+            gone = run.execute('DELETE FROM shown WHERE mission_id = ? AND number >= ?',
+                               (transcript.mission_id, start)).rowcount
+            for number, entry in enumerate(transcript.entries[start:], start):
+                for place, picture in enumerate(entry.images):
+                    run.execute('INSERT INTO shown VALUES (?, ?, ?, ?)',
+                                (transcript.mission_id, number, place, picture.digest))
+                    run.execute('INSERT OR IGNORE INTO pictures VALUES (?, ?, ?, ?, ?, ?)',
+                                picture_row(picture))
+            if gone:
+                run.execute(FORGET_PICTURES)
             # An upsert keeps the place of the row, which is the order in which missions began.
             row = (transcript.mission_id, transcript.fingerprint, transcript.slid, tokens,
                    transcript.turn_count, transcript.digest, float(used))
@@ -154,10 +172,11 @@ class MissionLog:
                                      (mission_id,)).fetchone() or ('', 0)
         found = Transcript(mission_id, row[0], slid=row[1])
         with suppress(Damaged):
+            images = self._images(mission_id)
             for entry in self._database.execute(f'SELECT {COLUMNS} FROM entries WHERE mission_id '
                                                 '= ? AND number >= 0 ORDER BY number',
                                                 (mission_id,)):
-                take(found, entry)
+                take(found, entry, [to_picture(row) for row in images.get(entry[0], ())])
         found.logged = len(found.entries)
         return found
 
@@ -169,8 +188,9 @@ class MissionLog:
     def delete(self, mission_id: str) -> None:
         """Delete a mission."""
         with self._transaction() as run:
-            for table in ('missions', 'entries'):
+            for table in ('missions', 'entries', 'shown'):
                 run.execute(f'DELETE FROM {table} WHERE mission_id = ?', (mission_id,))
+            run.execute(FORGET_PICTURES)
 
     def list(self) -> list[Summary]:
         """Return all missions, in the order in which they began."""
@@ -183,17 +203,28 @@ class MissionLog:
         return next((s for s in self.list() if s.mission_id == mission_id), None)
 
     def nbytes(self, mission_id: str) -> int:
-        """Return how much was written of a mission: its texts, ids and sizes of calls."""
+        """Return how much was written of a mission: texts, ids, sizes of calls, pictures."""
         columns = ('prompt', 'text', 'sampling', 'ids', 'sizes')
         total = ' + '.join(f'LENGTH(CAST({name} AS BLOB))' for name in columns)
-        return self._database.execute(f'SELECT SUM({total}) FROM entries WHERE mission_id = ?',
-                                      (mission_id,)).fetchone()[0] or 0
+        return sum(self._database.execute(query, (mission_id,)).fetchone()[0] or 0 for query in (
+            f'SELECT SUM({total}) FROM entries WHERE mission_id = ?',
+            'SELECT SUM(LENGTH(main) + LENGTH(thumbnail)) FROM pictures WHERE digest IN '
+            '(SELECT digest FROM shown WHERE mission_id = ?)'))
 
     @property
     def uptime(self) -> float:
         """Return for how many seconds missions were kept here, as far as that was written."""
         return self._database.execute('SELECT MAX(s) FROM (SELECT seconds AS s FROM clock UNION '
                                       'SELECT used AS s FROM missions)').fetchone()[0] or 0.0
+
+    @property
+    def memory(self) -> int:
+        """Return the memory that it takes; 0 when it is on a disk."""
+        if self._wal:
+            return 0
+        pages, size = (self._database.execute(f'PRAGMA {name}').fetchone()[0]
+                       for name in ('page_count', 'page_size'))
+        return int(pages * size)
 
     def keep_time(self, uptime: float) -> None:
         """Write for how many seconds missions were kept here."""
@@ -208,6 +239,15 @@ class MissionLog:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _images(self, mission_id: str) -> dict[int, Rows]:
+        """Return the rows of the pictures of a mission by the numbers of their entries."""
+        found: dict[int, Rows] = {}
+        for number, *row in self._database.execute(
+                'SELECT number, p.* FROM shown LEFT JOIN pictures AS p USING (digest) '
+                'WHERE mission_id = ? ORDER BY number, place', (mission_id,)):
+            found.setdefault(number, []).append(row)
+        return found
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

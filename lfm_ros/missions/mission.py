@@ -13,6 +13,7 @@ import time
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import STOP
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.state import Mark
@@ -26,6 +27,7 @@ from lfm_ros.missions.entry import TURN
 from lfm_ros.missions.overflow import choose_oldest
 from lfm_ros.missions.overflow import FORGET
 from lfm_ros.missions.overflow import REFUSE
+from lfm_ros.missions.sight import Sight
 from lfm_ros.missions.transcript import calls_until
 from lfm_ros.missions.transcript import Transcript
 import numpy as np
@@ -56,6 +58,7 @@ class Mission(Transcript):
 
     :param ids: what stands before the first turn; ``prompt`` the system prompt in it.
     :param overflow: what to do when the context is full, see :mod:`lfm_ros.missions.overflow`.
+    :ivar sight: what it looks at while it reads.
     :ivar forgotten: tokens that left to make room, since this object was made.
     """
 
@@ -70,6 +73,7 @@ class Mission(Transcript):
         self._marks = [self.state.mark()]
         self._message: int | None = None  # where the open user message begins
         self._frame = model.template.frame
+        self.sight = Sight(model)
         if ids is not None:
             self._push(ids)
             self.add(HEAD, prompt)
@@ -90,7 +94,8 @@ class Mission(Transcript):
     def nbytes(self) -> int:
         """Return the memory that the mission takes."""
         marks = sum(m.nbytes for m in self._marks)
-        return self.state.nbytes + marks + 8 * (len(self.ids) + len(self.calls))
+        images = sum(p.nbytes for p in self._pictures()) + self.sight.nbytes
+        return self.state.nbytes + marks + images + 8 * (len(self.ids) + len(self.calls))
 
     @property
     def closing_tokens(self) -> int:
@@ -103,6 +108,7 @@ class Mission(Transcript):
         other.mission_id = mission_id
         other.logged = 0
         other.state = self.state.copy()
+        other.sight = Sight(self.model)
         for name in ('ids', 'calls', 'unread', 'entries', '_marks'):
             setattr(other, name, list(getattr(self, name)))
         return other
@@ -123,30 +129,33 @@ class Mission(Transcript):
         self._settle_calls()
         self.remember()
 
-    def observe(self, text: str) -> None:
+    def observe(self, text: str, images: Sequence[Picture] = ()) -> None:
         """
         Tell the mission something that needs no answer.
 
         It becomes a line of the user message that the next question ends.
         """
         check_text(text, 'observation')
-        if not text.strip():
+        if not (text.strip() or images):
             raise LfmError(ErrorCode.EMPTY_PROMPT, 'the observation is empty: send some text')
-        line = self.encode(text.rstrip('\n') + '\n')
+        line = self.encode(text.rstrip('\n') + '\n', images)
         for _ in self.make_room(len(line), 1):
             pass
+        if not self.unread:
+            self.sight.clear()
         self._push([*self._open_message(), *line])
-        self.add(OBSERVATION, text)
+        self.add(OBSERVATION, text, images=images)
 
     def tell(self, turn: Entry) -> None:
         """Add a turn of another mission as it was said there; it is to be read."""
-        words = self.encode(turn.prompt)
+        words = self.encode(turn.prompt, turn.images)
         answer = self.model.tokenizer.encode(turn.text)
         for _ in self.make_room(len(words) + len(answer), 1):
             pass
         self._push([*self._open_message(), *words, *self._frame.answer_open, *answer,
                     *self._frame.answer_close])
-        self.add(TURN, turn.prompt, turn.text, turn.finish_reason, turn.sampling, turn.time)
+        self.add(TURN, turn.prompt, turn.text, turn.finish_reason, turn.sampling, turn.time,
+                 turn.images)
         self._message = None
 
     def read_next(self, interrupt: Interrupt | None = None) -> np.ndarray:
@@ -157,8 +166,9 @@ class Mission(Transcript):
         """
         start = self.state.position
         count = self.unread[0]
+        features = self.sight.features(self._pictures(), self.ids, start, count, interrupt)
         logits = self.model.runner.run(self.state, self.ids[start:start + count],
-                                       interrupt=interrupt)
+                                       interrupt=interrupt, features=features)
         self.calls.append(self.unread.pop(0))
         return logits[-1]
 
@@ -167,9 +177,9 @@ class Mission(Transcript):
         while self.unread:
             self.read_next()
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, images: Sequence[Picture] = ()) -> list[int]:
         """
-        Return the ids of text from outside.
+        Return the ids of text from outside, those of images before it.
 
         :raises LfmError: when it leaves no room for an answer of one token.
         """
@@ -178,13 +188,16 @@ class Mission(Transcript):
             raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {len(text)} characters and '
                            f'the context holds {limit} tokens: send less text or raise '
                            'model.context_length')
-        ids = tokenizer.encode(text)
+        shown = [i for image in images for i in self.model.sight().ids(image)]
+        ids = shown + tokenizer.encode(text)
         frame = self._frame
         taken = self.head_tokens + len(frame.user_open) + len(frame.answer_open) + 1 \
             + len(frame.answer_close)
         if taken + len(ids) > limit:
-            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {len(ids)} tokens and the '
-                           f'context holds {limit}, {taken} of them taken: send less text or '
+            what, less = ('text has', 'text') if not shown else \
+                (f'{len(images)} images and the text have', 'or smaller images')
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the {what} {len(ids)} tokens and the '
+                           f'context holds {limit}, {taken} of them taken: send less {less} or '
                            'raise model.context_length')
         if self.overflow == REFUSE:
             self._check_room(len(ids))
@@ -267,7 +280,7 @@ class Mission(Transcript):
             else:
                 self._push(ids[place:end])
             self.add(entry.kind, entry.prompt, entry.text, entry.finish_reason, entry.sampling,
-                     entry.time)
+                     entry.time, entry.images)
             place = end
         self._find_message()
 
@@ -282,9 +295,11 @@ class Mission(Transcript):
         del self.ids[point.ids:], self.calls[point.calls:], self.entries[point.entries:]
         self.unread, self._marks = list(point.unread), list(point.marks)
         self._message = point.message
+        self.sight.clear()
 
-    def add_question(self, words: Sequence[int]) -> None:
-        """End the user message with a question and open the answer."""
+    def add_question(self, words: Sequence[int], images: Sequence[Picture] = ()) -> None:
+        """End the user message with a question, see :meth:`encode`, and open the answer."""
+        self.sight.asked = tuple(images)
         self._push([*self._open_message(), *words, *self._frame.answer_open])
 
     def commit_ids(self, prompt: str, answer: Generation, sampling: str = '') -> None:
@@ -343,8 +358,16 @@ class Mission(Transcript):
         assert self._message is not None, 'no question was added'
         self.remember()
         self._push([*rest, *self._frame.answer_close])
-        self.add(TURN, prompt, text, finish_reason, sampling, time.time())
+        self.add(TURN, prompt, text, finish_reason, sampling, time.time(),
+                 self.sight.asked)
         self._message = None
+        self.sight.clear()
+
+    def _pictures(self) -> Iterator[Picture]:
+        """Return all pictures in the ids, in order."""
+        for entry in list(self.entries):
+            yield from entry.images
+        yield from self.sight.asked
 
     def _push(self, ids: Sequence[int]) -> None:
         self.push(ids, [len(c) for c in self.model.chunks(ids)])

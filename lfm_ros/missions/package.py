@@ -6,9 +6,11 @@ Write a mission into one file, to keep it, or to carry it to another robot.
 It is a ZIP in which nothing is compressed, so it is never larger unpacked than it is:
 `mission.json` holds all that was said, with its ids, and `states/` the pieces of its newest
 checkpoint. The first is enough to bring the mission back; with the second it costs no reading.
+`images/` holds what the mission was shown, as the model saw it, in PNG.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from zipfile import BadZipFile
 from zipfile import ZipFile
 from zipfile import ZipInfo
 
+from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.checkpoints import Checkpoints
@@ -29,9 +32,12 @@ from lfm_ros.missions.files import sync_folder
 from lfm_ros.missions.transcript import Transcript
 
 FORMAT = 'lfm_ros mission'
-VERSION = 1
+VERSION = 2  # 1 had no images
 TEXT = 'mission.json'
 STATES = 'states/'
+IMAGES = 'images/'
+THUMBNAIL = '.thumbnail'
+PNG = '.png'
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,12 @@ class Package:
     What goes into an archive, as it was when this was made; pieces may go, it is whole without.
 
     :param text: all that was said; ``pieces`` of the newest checkpoint, those it stands on first.
+    :param pictures: that were shown, by digest.
     """
 
     text: bytes
     pieces: Sequence[Path]
+    pictures: Mapping[str, Picture]
 
     @classmethod
     def of(cls, transcript: Transcript, checkpoints: Checkpoints | None, model: str = ''
@@ -58,18 +66,22 @@ class Package:
         if not transcript.entries:
             raise LfmError(ErrorCode.STORAGE_FAILED, f"mission '{transcript.mission_id}' cannot "
                            'be read from the log: check the disk')
-        entries = []
+        entries, pictures = [], {}
         for entry, ids, calls in transcript.parts():
-            fields = {**vars(entry), 'ids': ids, 'calls': calls}
+            fields = {**vars(entry), 'ids': ids, 'calls': calls,
+                      'images': [picture.digest for picture in entry.images]}
             del fields['tokens']
             entries.append(fields)
+            pictures.update({picture.digest: picture for picture in entry.images})
         told = {'format': FORMAT, 'version': VERSION, 'mission_id': transcript.mission_id,
                 'model': model, 'fingerprint': transcript.fingerprint, 'slid': transcript.slid,
-                'entries': entries}
+                'entries': entries, 'images': {
+                    digest: {'tokens': p.tokens, 'rows': p.rows, 'columns': p.columns}
+                    for digest, p in pictures.items()}}
         newest = checkpoints.newest([e.digest for e in transcript.entries]) if checkpoints else ''
         chain = checkpoints.chain(newest) if checkpoints else []
         return cls(json.dumps(told, ensure_ascii=False).encode(),
-                   [piece.path for link in chain for piece in link])
+                   [piece.path for link in chain for piece in link], pictures)
 
     def write(self, file: Path) -> int:
         """
@@ -108,6 +120,11 @@ class Package:
         # Names only, no dates: a robot without a clock lives before 1980, where ZIP has none.
         with ZipFile(stream, 'w') as packed:
             packed.writestr(ZipInfo(TEXT), self.text)
+            for digest, picture in self.pictures.items():
+                packed.writestr(ZipInfo(f'{IMAGES}{digest}{PNG}'), picture.main)
+                if picture.thumbnail:
+                    packed.writestr(ZipInfo(f'{IMAGES}{digest}{THUMBNAIL}{PNG}'),
+                                    picture.thumbnail)
             for piece in self.pieces:
                 with suppress(FileNotFoundError), piece.open('rb') as source, \
                         packed.open(ZipInfo(STATES + piece.name), 'w') as target:

@@ -64,8 +64,18 @@ class RequestQueue:
         return any(r.number < before and r.query.mission_id in missions for r in self._waiting)
 
     def take(self) -> Request | None:
-        """Return the request that waits longest."""
-        return self._waiting.popleft() if self._waiting else None
+        """
+        Return the request that waits longest.
+
+        One whose images are not there yet lets those to other missions pass.
+        """
+        held = set()
+        for request in self._waiting:
+            if request.query.mission_id not in held and request.ready:
+                self._waiting.remove(request)
+                return request
+            held.add(request.query.mission_id)
+        return None
 
     def take_ended(self) -> list[Request]:
         """Return the requests that were cancelled or whose time is over."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Mapping
+from collections.abc import Sized
 from dataclasses import dataclass
 from dataclasses import field
 import logging
@@ -15,6 +16,7 @@ import time
 from typing import Any
 import uuid
 
+from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
@@ -31,6 +33,7 @@ LONGEST_STOP = 256
 LONGEST_ID = 128
 LONGEST_TIMEOUT = 86400.0
 LONGEST_PROMPT = 1 << 20
+MOST_IMAGES = 16
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class Query:
     :param sampling: fields of :class:`Sampling` that differ from the node's parameters.
     :param max_tokens: longest answer; 0: the node's parameter.
     :param timeout: seconds from arrival to the end of the answer; 0: the node's parameter.
+    :param images: to look at, in this order, before the prompt.
     :param aside: answer from the mission's memory, then forget the turn.
     """
 
@@ -54,6 +58,7 @@ class Query:
     timeout: float = 0.0
     stop: tuple[str, ...] = ()
     aside: bool = False
+    images: tuple[ImageSource, ...] = ()
 
     def check(self) -> None:
         """Refuse what cannot be answered whatever the state of the mission."""
@@ -73,6 +78,7 @@ class Query:
         if len(self.stop) > MOST_STOPS:
             raise LfmError(ErrorCode.INVALID_VALUE, f'there are {len(self.stop)} stop texts: '
                            f'send {MOST_STOPS} at most')
+        check_images(self.images)
         for text in self.stop:
             check_text(text, 'stop text')
             if len(text) > LONGEST_STOP:
@@ -92,6 +98,8 @@ class Usage:
     tokens_per_second: float = 0.0
     seconds_queued: float = 0.0
     forgotten_tokens: int = 0
+    image_tiles: int = 0
+    image_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,11 @@ class Request:
         return time.monotonic() >= self.deadline
 
     @property
+    def ready(self) -> bool:
+        """Tell whether the work on it can begin: its images are there."""
+        return all(image.ready for image in self.query.images)
+
+    @property
     def cancelled(self) -> bool:
         """Tell whether it was cancelled."""
         return self.interrupt.is_set
@@ -206,6 +219,13 @@ class Request:
         if usage is None:
             usage = Usage(seconds_queued=self.queued)
         self.complete(text, reasons.get(error.code, ERROR), usage, error)
+
+
+def check_images(images: Sized) -> None:
+    """Refuse more images than anybody looks at at once."""
+    if len(images) > MOST_IMAGES:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'there are {len(images)} images: send '
+                       f'{MOST_IMAGES} at most')
 
 
 def check_new_mission_id(mission_id: str, known: Container[str]) -> None:

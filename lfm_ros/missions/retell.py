@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
+from lfm_ros.engine.model import Model
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.entry import Entry
 from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
 from lfm_ros.missions.entry import TURN
@@ -33,10 +36,22 @@ def retell(told: Transcript, blank: Mission) -> Mission:
                 mission = Mission(told.mission_id, model, ids, head.prompt)
     mission.overflow = FORGET
     for entry in told.entries[1:]:
+        entry = _shown_again(entry, model)
         with suppress(LfmError):  # a text that is longer than the context
             if entry.kind == OBSERVATION:
-                mission.observe(entry.prompt)
+                mission.observe(entry.prompt, entry.images)
             elif entry.kind == TURN:
                 mission.tell(entry)
     mission.overflow = blank.overflow
     return mission
+
+
+def _shown_again(entry: Entry, model: Model) -> Entry:
+    """Return an entry with its images as another model sees them; a text model is told of them."""
+    if not entry.images:
+        return entry
+    if model.vision is None:
+        marks = '(an image) ' * len(entry.images)
+        return replace(entry, prompt=marks + entry.prompt, images=())
+    prepare = model.vision.processor.prepare
+    return replace(entry, images=tuple(prepare(image.pixels()) for image in entry.images))

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 import hashlib
 import sqlite3
 from typing import Any
 
+from lfm_ros.engine.picture import Picture
 from lfm_ros.missions.entry import Entry
 from lfm_ros.missions.entry import unpack
 from lfm_ros.missions.transcript import Transcript
 
 IN_MEMORY = ':memory:'
 
-TABLES = """
+# What each version of the format added; a file of an older one gets the rest when it is opened.
+VERSIONS = ("""
 CREATE TABLE missions (
     mission_id TEXT PRIMARY KEY,
     fingerprint TEXT NOT NULL,     -- of the model whose ids these are
@@ -48,7 +51,24 @@ CREATE TABLE clock (
     id INTEGER PRIMARY KEY,        -- always 0
     seconds REAL NOT NULL          -- for which missions were kept here
 );
-"""
+""", """
+CREATE TABLE pictures (
+    digest TEXT PRIMARY KEY,
+    tokens INTEGER NOT NULL,       -- that stand for it
+    tile_rows INTEGER NOT NULL,
+    tile_columns INTEGER NOT NULL,
+    main BLOB NOT NULL,            -- PNG
+    thumbnail BLOB NOT NULL        -- PNG, empty: there is none
+);
+CREATE TABLE shown (
+    mission_id TEXT NOT NULL,
+    number INTEGER NOT NULL,       -- of the entry
+    place INTEGER NOT NULL,        -- among its pictures
+    digest TEXT NOT NULL,
+    UNIQUE (mission_id, number, place)
+);
+""")
+VERSION = len(VERSIONS)
 # Both numbers tell the version: one that is damaged does not make a file one of the future.
 FILE_ID = 0x6c666d00
 FIELDS = ('kind', 'tokens', 'calls', 'prompt', 'text', 'finish_reason', 'sampling', 'time',
@@ -61,6 +81,7 @@ INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mission_id) DO
     fingerprint = excluded.fingerprint, slid = excluded.slid, tokens = excluded.tokens,
     turns = excluded.turns, digest = excluded.digest, used = excluded.used, seal = excluded.seal
 """
+FORGET_PICTURES = 'DELETE FROM pictures WHERE digest NOT IN (SELECT digest FROM shown)'
 COLUMNS = f'number, {", ".join(FIELDS)}, ids, sizes'
 
 
@@ -68,21 +89,43 @@ class Damaged(Exception):
     """A row is not what was written."""
 
 
-def take(found: Transcript, row: Sequence[Any]) -> None:
+def take(found: Transcript, row: Sequence[Any], images: Sequence[Picture] = ()) -> None:
     """
     Append a row with :data:`COLUMNS` to a transcript.
 
+    :param images: that were shown with it.
     :raises Damaged: when it is not what was written, or does not come next.
     """
     number, *fields, ids, sizes = row
     if number != len(found.entries) or tuple(map(type, (*fields, ids, sizes))) != _TYPES or \
             len(ids) % 4 or len(sizes) % 4:
         raise Damaged
-    entry = Entry(*fields)
+    entry = replace(Entry(*fields), images=tuple(images))
     if not entry.follows(found.entries, unpack(ids), unpack(sizes)):
         raise Damaged
     found.entries.append(entry)
     found.push(unpack(ids), unpack(sizes))
+
+
+def picture_row(picture: Picture) -> tuple[Any, ...]:
+    """Return the row of a picture."""
+    return (picture.digest, picture.tokens, picture.rows, picture.columns, picture.main,
+            picture.thumbnail)
+
+
+def to_picture(row: Sequence[Any]) -> Picture:
+    """
+    Return the picture of a row.
+
+    :raises Damaged: when it is not what was written.
+    """
+    digest, *values = row
+    if tuple(map(type, values)) != (int, int, int, bytes, bytes):
+        raise Damaged
+    picture = Picture(*values)
+    if picture.digest != digest:
+        raise Damaged
+    return picture
 
 
 def decode(data: bytes) -> str:
@@ -102,5 +145,5 @@ def schema_of(database: sqlite3.Connection) -> list[Any]:
 
 
 with closing(sqlite3.connect(IN_MEMORY)) as _example:
-    _example.executescript(TABLES)
+    _example.executescript(''.join(VERSIONS))
     SCHEMA = schema_of(_example)

@@ -12,15 +12,17 @@ import sqlite3
 import time
 from typing import Any
 
+from lfm_ros.engine.picture import Picture
 from lfm_ros.missions.files import sync_folder
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.pages import rows_of
 from lfm_ros.missions.rows import Damaged
 from lfm_ros.missions.rows import seal_of
 from lfm_ros.missions.rows import take
+from lfm_ros.missions.rows import to_picture
 from lfm_ros.missions.transcript import Transcript
 
-_MISSION, _ENTRY, _CLOCK = 8, 15, 2  # columns
+_MISSION, _ENTRY, _CLOCK, _SHOWN, _PICTURE = 8, 15, 2, 4, 6  # columns
 _REAL = {_MISSION: 6, _ENTRY: 10, _CLOCK: 1}  # a column in which SQLite keeps 2.0 as 2
 _PARENT, _DIGEST = 9, 10  # in a row of an entry
 _LONGEST_UPTIME = 1e10
@@ -83,6 +85,8 @@ def salvage(damaged: Path, log: MissionLog) -> None:
     order: dict[str, tuple[int, list[Any]]] = {}
     damaged_rows: dict[str, str] = {}  # a fingerprint that is damaged is that of no model
     entries: dict[str, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    shown: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
+    pictures: dict[str, Picture] = {}
     uptime = 0.0
     for row, values in rows_of(damaged):
         real = _REAL.get(len(values))
@@ -94,10 +98,19 @@ def salvage(damaged: Path, log: MissionLog) -> None:
             else:  # the last one is the newest
                 order[values[0]] = row, values
         elif len(values) == _ENTRY and isinstance(values[1], str) and isinstance(values[2], int):
-            entries[values[1]][values[2]].append(values[2:])
+            entries[values[1]][values[2]].append([*values[2:], []])  # no images
         elif len(values) == _CLOCK and isinstance(values[1], float) and \
                 0 < values[1] < _LONGEST_UPTIME:
             uptime = max(uptime, values[1])
+        elif len(values) == _PICTURE:
+            with suppress(Damaged):
+                pictures[str(values[0])] = to_picture(values)
+        elif len(values) == _SHOWN and type(values[1]) is type(values[2]) is int:
+            shown[str(values[0]), values[1]][values[2]] = str(values[3])
+    for (name, number), digests in shown.items():
+        images = [pictures[d] for _, d in sorted(digests.items()) if d in pictures]
+        for row in entries.get(name, {}).get(number, []):
+            row[-1] = images
     uptime = max([uptime, *(values[6] for _, values in order.values())])
     log.keep_time(uptime)
     # A name may be damaged, too: what belongs to none of the missions may be missing elsewhere.
@@ -136,6 +149,6 @@ def _take_one(found: Transcript, rows: list[Any]) -> bool:
     """Append the first row that is good and comes next."""
     for row in rows:
         with suppress(Damaged):
-            take(found, row)
+            take(found, row[:-1], row[-1])
             return True
     return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 import itertools
@@ -14,6 +16,7 @@ import time
 from typing import Any
 
 from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
 from lfm_ros.engine.sampling import Sampling
@@ -30,6 +33,7 @@ from lfm_ros.missions.request import Request
 from lfm_ros.missions.store import MissionStore
 
 MOST_JOBS = 256
+LOOK_PERIOD = 0.01  # seconds between two looks whether an image has come
 CARE_PERIOD = 1.0  # seconds between two looks at what is to be stored or has expired
 
 _log = logging.getLogger(__name__)
@@ -107,6 +111,8 @@ class Scheduler:
         request = Request(query, timeout if timeout < float('inf') else 0.0, on_piece, on_answer)
         try:
             query.check()
+            if query.images:
+                self.store.model.sight()  # refuses a text model
             self.defaults.sampling.changed(query.sampling)
             displaced = self._enqueue(request)
         except LfmError as error:
@@ -135,9 +141,10 @@ class Scheduler:
                 self._change.notify()
         return future
 
-    def observe(self, mission_id: str, text: str) -> Future[Any]:
-        """Tell a mission something that needs no answer; returns at once."""
-        return self.call(lambda: self.store.observe(mission_id, text), mission_id)
+    def observe(self, mission_id: str, text: str, images: Sequence[ImageSource] = ()
+                ) -> Future[Any]:
+        """Tell or show a mission something that needs no answer; returns at once."""
+        return self.call(lambda: self.store.observe(mission_id, text, images), mission_id)
 
     def stop(self) -> bool:
         """
@@ -191,7 +198,9 @@ class Scheduler:
                 self.running, idle_since = None, time.monotonic()
             elif not self._read_ahead():
                 with self._change:
-                    if not (self._stopping or self._jobs or len(self._queue)):
+                    if len(self._queue):  # none of them is ready
+                        self._change.wait(LOOK_PERIOD)
+                    elif not (self._stopping or self._jobs):
                         self._change.wait(CARE_PERIOD)
         for request in self._queue.clear():
             self._fail(request, refusals.stopped(begun=False))
@@ -209,16 +218,10 @@ class Scheduler:
             limits = Limits(query.max_tokens or defaults.max_tokens, query.stop)
             sampling = defaults.sampling.changed(query.sampling)
             self._turn = turn = Answering(mission, query.prompt, sampling, limits, query.aside,
-                                          request.interrupt)
+                                          request.interrupt, query.images)
+            self._follow(turn.look(), request)
             self.store.make_room(mission, turn.most_tokens)
-            steps = turn.steps()
-            try:
-                for text in steps:
-                    request.emit(text)
-                    self._look_around()
-                    _check_ended(request)
-            finally:
-                steps.close()  # undoes a turn that was left in the middle
+            self._follow(turn.steps(), request)
             if not query.aside:
                 self.store.commit(query.mission_id)
         except Exception as error:
@@ -230,6 +233,16 @@ class Scheduler:
             request.complete(answer.text, answer.finish_reason, turn.usage(request.queued))
         finally:
             self.store.busy = ''
+
+    def _follow(self, steps: Generator[str, None, None], request: Request) -> None:
+        """Do the steps of a turn; between them serve what else came in."""
+        try:
+            for text in steps:
+                request.emit(text)
+                self._look_around()
+                _check_ended(request)
+        finally:
+            steps.close()  # undoes a turn that was left in the middle
 
     def _reason(self, error: Exception) -> LfmError:
         if isinstance(error, LfmError):

@@ -96,6 +96,11 @@ class Storage:
         return self._durable.uptime
 
     @property
+    def memory(self) -> int:
+        """Return the memory that a log takes which is not on a disk."""
+        return self.log.memory
+
+    @property
     def bytes_written(self) -> tuple[int, int]:
         """Return what was written into the log and into checkpoints."""
         return self.log.bytes_written, \

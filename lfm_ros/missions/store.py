@@ -3,105 +3,32 @@
 """All missions of a node, by name: in memory as far as they fit, the rest put aside."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 import logging
 from pathlib import Path
 
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
 from lfm_ros.missions.budget import in_mb
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.mission import Mission
-from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.overflow import SLIDE
 from lfm_ros.missions.package import Package
+from lfm_ros.missions.request import check_images
 from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.request import check_new_mission_id
 from lfm_ros.missions.retell import retell
+from lfm_ros.missions.slot import MissionInfo
+from lfm_ros.missions.slot import Slot
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.transcript import Transcript
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MissionInfo:
-    """One mission at one moment; fields as in ``msg/MissionStatus``."""
-
-    mission_id: str
-    turns: int
-    tokens: int
-    pending_tokens: int
-    bytes: int
-    resident: bool
-    idle_seconds: float
-    stored_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """
-    How missions are kept.
-
-    :param most: how many missions there may be.
-    :param overflow: what to do when a context is full.
-    :param expire: seconds after which a mission that nobody used is deleted; 0: never. Only time
-        in which the node runs counts, so a clock that jumps deletes nothing.
-    :param never_expire: patterns of the names of missions that stay, as in a shell.
-    :param checkpoint_turns: turns after which a state is stored; 0: not because of turns.
-    :param checkpoint_idle: seconds without work after which it is; 0: not because of idleness.
-    :param room: bytes that all states may take together; 0: no limit.
-    """
-
-    most: int = 64
-    overflow: str = REFUSE
-    expire: float = 0.0
-    never_expire: tuple[str, ...] = ()
-    checkpoint_turns: int = 8
-    checkpoint_idle: float = 10.0
-    room: int = 0
-
-
-class _Slot:
-    """
-    The place of a mission: it is there as a whole, or only its summary is.
-
-    :ivar aside: its transcript, where the log lacks some of it.
-    :ivar stored: digest of its newest checkpoint that is proved; ``storing`` of one after it,
-        which may still be on its way.
-    """
-
-    def __init__(self, mission_id: str, tokens: int, turns: int, used: float,
-                 stored: str = '') -> None:
-        self.mission_id = mission_id
-        self.mission: Mission | None = None
-        self.aside: Transcript | None = None
-        self.tokens = tokens
-        self.turns = turns
-        self.used = used
-        self.stored = stored
-        self.storing = ''
-        self.unstored_turns = 0
-
-    @property
-    def transcript(self) -> Transcript | None:
-        """Return what is in memory of it."""
-        return self.mission or self.aside
-
-    @property
-    def unlogged(self) -> bool:
-        """Tell whether the log lacks something of it."""
-        found = self.transcript
-        return found is not None and found.logged < len(found.entries)
-
-    @property
-    def unstored(self) -> bool:
-        """Tell whether its state is to be written."""
-        return self.mission is not None and \
-            self.mission.digest not in (self.storing or self.stored, '')
 
 
 class MissionStore:
@@ -119,7 +46,7 @@ class MissionStore:
         self.model = model
         self.keeping = keeping
         self.storage = storage or Storage(None, model)
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
         self._turns = 0
         self._doomed: set[str] = set()  # deleted, but not yet from the log
         self.busy = ''
@@ -141,7 +68,9 @@ class MissionStore:
     def nbytes(self) -> int:
         """Return the memory of all states."""
         missions = [slot.mission for slot in list(self._slots.values())]
-        return self._blank.nbytes + sum(m.nbytes for m in missions if m)
+        features = self.model.vision.nbytes if self.model.vision else 0
+        return self._blank.nbytes + sum(m.nbytes for m in missions if m) + features + \
+            self.storage.memory
 
     @property
     def written(self) -> tuple[int, int, int]:
@@ -172,13 +101,16 @@ class MissionStore:
         """Tell whether there is such a mission."""
         return mission_id in self._slots
 
-    def observe(self, mission_id: str, text: str) -> None:
-        """Tell a mission something that needs no answer; it is made if need be."""
+    def observe(self, mission_id: str, text: str, images: Sequence[ImageSource] = ()) -> None:
+        """Tell or show a mission something that needs no answer; it is made if need be."""
         known = mission_id in self
         try:
+            check_images(images)
+            prepare = self.model.sight().processor.prepare if images else None
+            pictures = [prepare(image.pixels()) for image in images if prepare]
             mission = self.get_or_create(mission_id)
-            self.make_room(mission, len(mission.ids) + len(mission.encode(text)))
-            mission.observe(text)
+            self.make_room(mission, len(mission.ids) + len(mission.encode(text, pictures)))
+            mission.observe(text, pictures)
         except LfmError:
             if not known:
                 self.discard(mission_id)
@@ -301,8 +233,8 @@ class MissionStore:
             try:
                 self.storage.take_in(archive, name)
                 self._doomed.discard(name)
-                self._slots[name] = slot = _Slot(name, len(told.ids), told.turn_count,
-                                                 self.storage.uptime)
+                self._slots[name] = slot = Slot(name, len(told.ids), told.turn_count,
+                                                self.storage.uptime)
                 slot.stored = self.storage.newest([entry.digest for entry in told.entries])
             finally:
                 self._collect()
@@ -341,6 +273,8 @@ class MissionStore:
             self._prove(slot)
         if not (failed or self._doomed):
             self.storage.maintain()
+        if self.model.vision:
+            self.model.vision.look_after()
 
     def put_away(self) -> None:
         """Write all that is not yet on the disk, as far as it takes it."""
@@ -369,11 +303,11 @@ class MissionStore:
         """Make places for the missions in the log that have none yet."""
         for summary in self.storage.log.list():
             if summary.mission_id not in self._slots and summary.mission_id not in self._doomed:
-                slot = _Slot(summary.mission_id, summary.tokens, summary.turns, summary.used)
+                slot = Slot(summary.mission_id, summary.tokens, summary.turns, summary.used)
                 slot.stored = self.storage.newest(self.storage.log.digests(summary.mission_id))
                 self._slots[summary.mission_id] = slot
 
-    def _slot(self, mission_id: str) -> _Slot:
+    def _slot(self, mission_id: str) -> Slot:
         check_mission_id(mission_id)
         if mission_id not in self._slots:
             known = ', '.join(list(self._slots)[:5]) or 'none yet'
@@ -381,18 +315,18 @@ class MissionStore:
                            f'missions are {known}')
         return self._slots[mission_id]
 
-    def _begin(self, mission_id: str, like: Mission, slot: _Slot | None = None) -> Mission:
+    def _begin(self, mission_id: str, like: Mission, slot: Slot | None = None) -> Mission:
         self._free(like.nbytes, mission_id, like.mission_id)
         mission = like.fork(mission_id)
         if slot is None:
-            slot = self._slots[mission_id] = _Slot(mission_id, 0, 0, self.storage.uptime)
+            slot = self._slots[mission_id] = Slot(mission_id, 0, 0, self.storage.uptime)
         slot.mission = mission
         slot.tokens, slot.turns = len(mission.ids), mission.turn_count
         slot.unstored_turns = slot.turns
         self._doomed.discard(mission_id)  # writing it replaces what the log has
         return mission
 
-    def _bring_back(self, slot: _Slot) -> Mission:
+    def _bring_back(self, slot: Slot) -> Mission:
         found = slot.aside or self.storage.read(slot.mission_id)
         tokens = min(len(found.ids), self.model.context_length)
         self._free(self._blank.state.nbytes_at(tokens), slot.mission_id)
@@ -421,6 +355,9 @@ class MissionStore:
         if not room or needed <= 0:
             return
         while self.nbytes + needed > room:
+            if self.model.vision and self.model.vision.nbytes:
+                self.model.vision.shrink(0)
+                continue
             others = [s for s in self._slots.values()
                       if s.mission and s.mission_id not in (*busy, self.busy)]
             if not others:
@@ -429,7 +366,7 @@ class MissionStore:
                                'fewer tokens, reset the mission, or raise memory.budget_mb')
             self.evict(min(others, key=lambda s: s.used).mission_id)
 
-    def _log_it(self, slot: _Slot) -> None:
+    def _log_it(self, slot: Slot) -> None:
         if found := slot.transcript:
             if slot.mission and found.logged < found.slid:
                 # Nothing but a checkpoint can bring this state back, so it comes first.
@@ -437,7 +374,7 @@ class MissionStore:
                 self.storage.settle()
             self.storage.write(found, slot.used)
 
-    def _store(self, slot: _Slot) -> None:
+    def _store(self, slot: Slot) -> None:
         """Have the state of a mission written; what it has not read is read first."""
         slot.unstored_turns = 0
         mission = slot.mission
@@ -451,7 +388,7 @@ class MissionStore:
         self.storage.save(mission)
         slot.storing = mission.digest
 
-    def _prove(self, slot: _Slot) -> None:
+    def _prove(self, slot: Slot) -> None:
         """See whether the last checkpoint has become whole; else it is to be written again."""
         # What the log on the disk needs stays as long as the log is behind.
         if slot.storing and not slot.unlogged and not self.storage.is_saving:
@@ -470,7 +407,7 @@ class MissionStore:
         self.storage.collect([self._blank.digest, *(s.stored for s in slots),
                               *(s.storing for s in slots)])
 
-    def _describe(self, slot: _Slot, now: float) -> MissionInfo:
+    def _describe(self, slot: Slot, now: float) -> MissionInfo:
         mission, stored, checkpoints = slot.mission, 0, self.storage.checkpoints
         if checkpoints:
             stored = checkpoints.size_of(slot.storing) or checkpoints.size_of(slot.stored)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 
+from lfm_ros.engine.picture import Picture
 from lfm_ros.missions.entry import digest_of
 from lfm_ros.missions.entry import Entry
 from lfm_ros.missions.entry import TURN
@@ -99,11 +100,12 @@ class Transcript:
         self.unread.extend(sizes)
 
     def add(self, kind: str, prompt: str = '', text: str = '', finish_reason: str = '',
-            sampling: str = '', time: float = 0.0) -> None:
+            sampling: str = '', time: float = 0.0, images: Sequence[Picture] = ()) -> None:
         """Make an entry of all ids and calls that belong to none yet."""
         place, call = self.tokens_of(len(self.entries)), sum(e.calls for e in self.entries)
         ids, calls = self.ids[place:], (self.calls + self.unread)[call:]
-        entry = Entry(kind, len(ids), len(calls), prompt, text, finish_reason, sampling, time)
+        entry = Entry(kind, len(ids), len(calls), prompt, text, finish_reason, sampling, time,
+                      images=tuple(images))
         self._append(entry, ids, calls)
 
     def drop_oldest(self, count: int, opening: int) -> tuple[int, int]:

@@ -3,28 +3,32 @@
 """Messages to plain data and back."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros import msg
+from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Answer
+from lfm_ros.missions.request import check_images
 from lfm_ros.missions.request import DEFAULT_MISSION
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
-from lfm_ros.missions.store import MissionInfo
+from lfm_ros.missions.slot import MissionInfo
+from lfm_ros.node.frames import CompressedFrame
+from lfm_ros.node.frames import RawFrame
+from std_msgs.msg import Header
 
 
-def to_query(message: msg.Query) -> Query:
+def to_query(message: msg.Query, images: Sequence[ImageSource] = ()) -> Query:
     """
     Return the query of a message.
 
-    :raises LfmError: for what this model or this version cannot do.
+    :param images: of it, see :func:`to_frames`.
+    :raises LfmError: for what this version cannot do.
     """
-    if message.images or message.compressed_images or message.use_camera:
-        raise LfmError(ErrorCode.NO_VISION, 'this model reads text only: send no images, and '
-                       'use_camera false')
     if message.response_format:
         raise LfmError(ErrorCode.UNSUPPORTED, 'response_format is not supported by this version: '
                        'leave it empty')
@@ -33,16 +37,32 @@ def to_query(message: msg.Query) -> Query:
     return Query(
         prompt=message.prompt, mission_id=message.mission_id or DEFAULT_MISSION,
         request_id=message.request_id, sampling=sampling, max_tokens=message.max_tokens,
-        timeout=message.timeout, stop=tuple(message.stop), aside=message.aside)
+        timeout=message.timeout, stop=tuple(message.stop), aside=message.aside,
+        images=tuple(images))
 
 
-def to_response(answer: Answer, stamp: Any) -> msg.Response:
-    """Return the message of an answer."""
+def to_frames(message: Any) -> list[Any]:
+    """
+    Return the images of a Query or an Observation, the raw ones first.
+
+    :raises LfmError: INVALID_IMAGE, for one that contradicts itself.
+    """
+    count = len(message.images) + len(message.compressed_images)
+    check_images(range(count))
+    return [*map(RawFrame, message.images), *map(CompressedFrame, message.compressed_images)]
+
+
+def to_response(answer: Answer, stamp: Any, headers: Sequence[Header] = ()) -> msg.Response:
+    """
+    Return the message of an answer.
+
+    :param headers: of the images that were looked at.
+    """
     usage = msg.Usage(**vars(answer.usage))
     response = msg.Response(
         request_id=answer.request_id, mission_id=answer.mission_id, text=to_text(answer.text),
         finish_reason=answer.finish_reason, error_code=int(answer.error_code),
-        error_msg=answer.error_msg, usage=usage)
+        error_msg=answer.error_msg, usage=usage, image_headers=list(headers))
     response.header.stamp = stamp
     return response
 

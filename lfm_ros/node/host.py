@@ -16,10 +16,10 @@ from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.budget import room_for_missions
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import Keeping
 from lfm_ros.missions.store import MissionStore
 
 _log = logging.getLogger(__name__)

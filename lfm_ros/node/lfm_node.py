@@ -85,42 +85,54 @@ class LfmNode(LifecycleNode):
                              self.get_parameter('queue.policy').value, self._defaults)
         except LfmError as error:
             return self._failed('activate', error)
+        if self._questions and self._host.model and self._host.model.vision:
+            self._questions.camera = parameters.camera(self)
         self.get_logger().info('ready for questions')
         return self._report(super().on_activate(state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Undo what runs and answer all that waits; the missions stay."""
-        self._host.stop()
+        self._stop()
         return self._report(super().on_deactivate(state))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give the memory of the model and its missions back."""
-        self._host.close()
+        self._close()
         return self._report(super().on_cleanup(state))
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop from any state."""
-        self._host.close()
+        self._close()
         self._host.shut_down = True
         return self._report(super().on_shutdown(state))
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of everything, so that configure can be tried again."""
-        self._host.close()
+        self._close()
         return self._report(TransitionCallbackReturn.SUCCESS)
 
     def stop(self) -> bool:
         """Undo what runs and answer all that waits; tell whether there was anything."""
-        return self._host.stop()
+        return self._stop()
 
     def destroy_node(self) -> None:
         """Stop the model and destroy the node."""
-        self._host.stop()
+        self._stop()
         # rclpy also destroys nodes that are half built, and again those that it has destroyed.
         questions, self._questions = self._questions, None
         if questions:
             questions.destroy()
         super().destroy_node()
+
+    def _stop(self) -> bool:
+        if self._questions and self._questions.camera:
+            self._questions.camera.close()
+            self._questions.camera = None
+        return self._host.stop()
+
+    def _close(self) -> None:
+        self._stop()
+        self._host.close()
 
     def _autostart(self) -> None:
         self.destroy_timer(self._start_timer)

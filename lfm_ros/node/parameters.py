@@ -12,7 +12,9 @@ from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.session import CPU
+from lfm_ros.engine.vision import FOR_EVER
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.overflow import POLICIES as OVERFLOW
 from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.queue import POLICIES
@@ -21,7 +23,7 @@ from lfm_ros.missions.request import DEFAULT_MISSION
 from lfm_ros.missions.request import LONGEST_TIMEOUT
 from lfm_ros.missions.request import MOST_TOKENS
 from lfm_ros.missions.scheduler import Defaults
-from lfm_ros.missions.store import Keeping
+from lfm_ros.node.camera import Camera
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
@@ -101,6 +103,19 @@ SPECS = (
     Spec('memory.budget_mb', 0, 'Most memory (RSS) of the whole process in MiB: missions are put '
          'aside and come back, requests that do not fit are refused; 0: no limit', 0, 1 << 20),
     Spec('missions.max_count', 64, 'Most missions at once', 1, 1_000_000),
+    Spec('image.variant', '', 'Which vision encoder of the folder: q8, fp16, fp32, ... or a file '
+         'name; empty: 8 bits, else full precision'),
+    Spec('image.max_tokens', 0, 'Most tokens that one image may take, its tiles included: fewer '
+         'are faster and see less; 0: as many as the model was made for', 0, 1 << 16),
+    Spec('image.tiling', True, 'Cut large images into tiles, where the model does that: it sees '
+         'small things, and takes several times longer'),
+    Spec('image.max_age', 1.0, 'Most seconds that a camera frame may be old when a question asks '
+         'for it; 0: any', 0.0, LONGEST_TIMEOUT),
+    Spec('image.wait', 2.0, 'Seconds to wait for a camera frame', 0.0, LONGEST_TIMEOUT),
+    Spec('image.camera_keep_alive', 5.0, 'Seconds for which the camera stays subscribed after its '
+         'last use, which costs CPU time; negative: always', -1.0, LONGEST_TIMEOUT),
+    Spec('image.encoder_keep_alive', FOR_EVER, 'Seconds for which the vision encoder stays in '
+         'memory after its last use; negative: always', -1.0, LONGEST_TIMEOUT),
     Spec('queue.size', 8, 'Requests that may wait while another is answered', 0, 10_000),
     Spec('queue.policy', REJECT, 'When the queue is full: '
          + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()),
@@ -160,7 +175,17 @@ def model_options(node: Node) -> ModelOptions:
         variant=_value(node, 'model.variant'), providers=list(_value(node, 'model.providers')),
         threads=_value(node, 'model.threads'),
         context_length=_value(node, 'model.context_length'),
-        prefill_chunk=_value(node, 'model.prefill_chunk'))
+        prefill_chunk=_value(node, 'model.prefill_chunk'),
+        image_variant=_value(node, 'image.variant'),
+        image_tokens=_value(node, 'image.max_tokens'),
+        image_tiling=_value(node, 'image.tiling'),
+        encoder_keep_alive=_value(node, 'image.encoder_keep_alive'))
+
+
+def camera(node: Node) -> Camera:
+    """Return the camera as the parameters want it."""
+    return Camera(node, _value(node, 'image.max_age'), _value(node, 'image.wait'),
+                  _value(node, 'image.camera_keep_alive'))
 
 
 def keeping(node: Node) -> Keeping:

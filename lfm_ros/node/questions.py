@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros import msg
 from lfm_ros.action import Generate
-from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import CANCELLED
@@ -17,6 +17,7 @@ from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
 from lfm_ros.node import convert
+from lfm_ros.node.camera import Camera
 from lfm_ros.node.deferred import DeferredActionServer
 from lfm_ros.node.deferred import DeferredService
 from lfm_ros.node.deferred import run_later
@@ -28,9 +29,11 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import Header
 from std_msgs.msg import String
 
 _DEPTH = 1000  # with rclpy's 10, the eleventh of several at once is lost without a word
+OnAnswer = Callable[[Answer, Sequence[Header]], None]
 _TOKEN_DEPTH = 1000  # a whole answer, for a subscriber that looks away for a while
 
 
@@ -39,6 +42,7 @@ class Questions:
     Takes questions in every form and sends the answers the way they came.
 
     :param changed: called after every answer.
+    :ivar camera: where frames come from while the node is active.
     """
 
     def __init__(self, node: Node, host: ModelHost, journal: Journal,
@@ -47,6 +51,7 @@ class Questions:
         self._host = host
         self._journal = journal
         self._changed = changed
+        self.camera: Camera | None = None
         self._goals: dict[bytes, Request] = {}
         options = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
         self._responses = node.create_publisher(msg.Response, '~/response', _DEPTH, **options)
@@ -67,15 +72,34 @@ class Questions:
         """Give the action server back; the node does not own it."""
         self._action.destroy()
 
-    def _submit(self, message: msg.Query, on_answer: Callable[[Answer], None],
+    def _look(self, message: msg.Query | msg.Observation, camera: bool = False) -> list[Any]:
+        """
+        Return the images of a message as sources.
+
+        :param camera: whether it also wants the latest frame.
+        """
+        if not (message.images or message.compressed_images or camera):
+            return []
+        assert self._host.model
+        self._host.model.sight()  # refuses a text model
+        images: list[Any] = convert.to_frames(message)
+        if camera and self.camera:
+            images.append(self.camera.look())
+        return images
+
+    def _submit(self, message: msg.Query, on_answer: OnAnswer,
                 on_piece: Callable[[Piece], None] | None = None) -> Request:
         """Hand a question to the scheduler; the answer comes in the thread of the executor."""
+        images: Sequence[Any] = ()
+
         def complete(answer: Answer) -> None:
-            run_later(self._node, lambda: on_answer(answer))
+            headers = [image.header for image in images if image.header]
+            run_later(self._node, lambda: on_answer(answer, headers))
 
         try:
-            query = convert.to_query(message)
             scheduler = self._host.active_scheduler()
+            query = convert.to_query(message, self._look(message, message.use_camera))
+            images = query.images
         except LfmError as error:
             query = Query(message.prompt, message.mission_id or DEFAULT_MISSION,
                           message.request_id)
@@ -84,22 +108,22 @@ class Questions:
             return request
         return scheduler.submit(query, on_piece, complete)
 
-    def _response(self, answer: Answer) -> msg.Response:
+    def _response(self, answer: Answer, headers: Sequence[Header]) -> msg.Response:
         self._journal.note(answer)
         self._changed()
-        return convert.to_response(answer, self._node.get_clock().now().to_msg())
+        return convert.to_response(answer, self._node.get_clock().now().to_msg(), headers)
 
     # topics
 
     def _on_query(self, message: msg.Query) -> None:
-        self._submit(message, lambda a: self._responses.publish(self._response(a)),
+        self._submit(message, lambda *a: self._responses.publish(self._response(*a)),
                      self._publish_token)
 
     def _on_prompt(self, message: String) -> None:
         self._submit(msg.Query(prompt=message.data), self._publish_answer, self._publish_token)
 
-    def _publish_answer(self, answer: Answer) -> None:
-        self._responses.publish(self._response(answer))
+    def _publish_answer(self, answer: Answer, headers: Sequence[Header]) -> None:
+        self._responses.publish(self._response(answer, headers))
         self._answers.publish(String(data=answer.error_msg or convert.to_text(answer.text)))
 
     def _publish_token(self, piece: Piece) -> None:
@@ -121,10 +145,8 @@ class Questions:
     def _on_observation(self, message: msg.Observation) -> None:
         mission_id = message.mission_id or DEFAULT_MISSION
         try:
-            if message.images or message.compressed_images:
-                raise LfmError(ErrorCode.NO_VISION,
-                               'this model reads text only: send no images')
-            future = self._host.active_scheduler().observe(mission_id, message.text)
+            scheduler = self._host.active_scheduler()
+            future = scheduler.observe(mission_id, message.text, self._look(message))
         except LfmError as error:
             self._journal.note_lost(mission_id, error)
         else:
@@ -137,7 +159,7 @@ class Questions:
     # service
 
     def _on_ask(self, request: Ask.Request, send: Callable[[Any], None]) -> None:
-        self._submit(request.query, lambda a: send(Ask.Response(response=self._response(a))))
+        self._submit(request.query, lambda *a: send(Ask.Response(response=self._response(*a))))
 
     # action
 
@@ -146,9 +168,9 @@ class Questions:
             self._send_piece(lambda: goal.publish_feedback(
                 Generate.Feedback(token=convert.to_token(piece))))
 
-        def finish(answer: Answer) -> None:
+        def finish(answer: Answer, headers: Sequence[Header]) -> None:
             self._goals.pop(key, None)
-            self._action.finish(goal, lambda g: self._end_goal(g, answer))
+            self._action.finish(goal, lambda g: self._end_goal(g, answer, headers))
 
         key = bytes(goal.goal_id.uuid)
         self._goals[key] = self._submit(goal.request.query, finish, feedback)
@@ -161,11 +183,12 @@ class Questions:
             request.cancel()
         return CancelResponse.ACCEPT
 
-    def _end_goal(self, goal: ServerGoalHandle, answer: Answer) -> Generate.Result:
+    def _end_goal(self, goal: ServerGoalHandle, answer: Answer, headers: Sequence[Header]
+                  ) -> Generate.Result:
         if not answer.error_code:
             goal.succeed()
         elif answer.finish_reason == CANCELLED and goal.is_cancel_requested:
             goal.canceled()
         else:
             goal.abort()
-        return Generate.Result(response=self._response(answer))
+        return Generate.Result(response=self._response(answer, headers))

@@ -31,6 +31,10 @@ _LFM2 = (
     '<|im_start|>', '<|im_end|>', '<|tool_list_start|>', '<|tool_list_end|>',
     '<|tool_call_start|>', '<|tool_call_end|>', '<|tool_response_start|>',
     '<|tool_response_end|>', '<|reserved_0|>', '<|reserved_1|>')
+_PICTURES = (
+    '<image>', *(f'<|img_row_{r}_col_{c}|>' for r in range(1, 11) for c in range(1, 11)),
+    '<|img_thumbnail|>', '<|image_start|>', '<|image_end|>',
+    *(f'<|reserved_{i}|>' for i in range(2, 14)))
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Style:
     :param special_first: whether these have the lowest ids (LFM2) or the highest (the others)
     :param plain: added tokens that decoding keeps although it skips special ones
     :param bos: token that encoding puts first, or '' for none
+    :param last: further special tokens with the highest ids, in their order
     """
 
     template: str
@@ -52,6 +57,7 @@ class Style:
     bos: str
     eos: str
     pad: str
+    last: tuple[str, ...] = ()
 
 
 STYLES = {
@@ -60,6 +66,9 @@ STYLES = {
     'lfm2.5': Style(
         'lfm2.5', _LFM2, True, frozenset(t for t in _LFM2 if 'tool' in t),
         '<|startoftext|>', '<|im_end|>', '<|pad|>'),
+    'lfm2-vl': Style(
+        'lfm2-vl', _LFM2, True, frozenset(), '<|startoftext|>', '<|im_end|>', '<|pad|>',
+        last=_PICTURES),
     'qwen3': Style(
         'qwen3',
         ('<|endoftext|>', '<|im_start|>', '<|im_end|>', '<tool_call>', '</tool_call>', '<think>',
@@ -87,12 +96,13 @@ def train(style: Style, size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     added = [AddedToken(token, special=token not in style.plain) for token in style.special]
     trainer = trainers.BpeTrainer(
-        vocab_size=size - (0 if style.special_first else len(added)),
+        vocab_size=size - (0 if style.special_first else len(added)) - len(style.last),
         special_tokens=added if style.special_first else [],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     tokenizer.train_from_iterator([_TEXT], trainer)
     for token in added:
         (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
+    tokenizer.add_special_tokens(list(style.last))
     if style.bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f'{style.bos} $A', pair=f'{style.bos} $A $B',
@@ -109,7 +119,7 @@ def save(style: Style, size: int, folder: Path, template_inside: bool) -> None:
     :param template_inside: put the template into tokenizer_config.json, as older exports do, and
         not into a file chat_template.jinja of its own
     """
-    train(style, size).save(str(folder / 'tokenizer.json'))
+    train(style, size).save(str(folder / 'tokenizer.json'), pretty=not style.last)
     template = (TEMPLATES / f'{style.template}.jinja').read_text()
     config = {
         'tokenizer_class': 'PreTrainedTokenizerFast', 'bos_token': style.bos or None,

@@ -40,13 +40,19 @@ class PlainRunner:
             item.name: numpy.zeros(self._shape(item.shape), _TYPES[item.type])
             for item in self._session.get_inputs() if item.name.startswith('past')}
 
-    def feed(self, ids: list[int]) -> numpy.ndarray:
-        """Append `ids` and return the log-probabilities [len(ids) or 1, vocabulary] in fp64."""
+    def feed(self, ids: list[int], embeds: numpy.ndarray | None = None) -> numpy.ndarray:
+        """
+        Append `ids` and return the log-probabilities [len(ids) or 1, vocabulary] in fp64.
+
+        :param embeds: vectors [1, len(ids), hidden] of the ids, for a graph that takes these
+        """
         total = self._length + len(ids)
         feeds = dict(self._states)
         for item in self._session.get_inputs():
             if item.name == 'input_ids':
                 feeds[item.name] = numpy.array([ids], numpy.int64)
+            elif item.name == 'inputs_embeds':
+                feeds[item.name] = embeds.astype(_TYPES[item.type])
             elif item.name == 'attention_mask':
                 feeds[item.name] = numpy.ones((1, total), numpy.int64)
             elif item.name == 'position_ids':

@@ -1,0 +1,163 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""An image as a model sees it, small enough to be kept with what was said about it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+import hashlib
+import io
+from typing import Protocol
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import numpy as np
+from PIL import Image
+from PIL import ImageOps
+
+MOST_PIXELS = 64_000_000  # of an image that comes in; a camera of a robot has 1 to 12 million
+FORMATS = ('JPEG', 'PNG')
+
+
+class ImageSource(Protocol):
+    """An image on its way in; it is only decoded where the model runs."""
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether it is there, or never will be."""
+
+    def pixels(self) -> np.ndarray:
+        """
+        Return it as uint8 RGB ``[height, width, 3]``.
+
+        :raises LfmError: INVALID_IMAGE, NO_CAMERA_FRAME, STALE_IMAGE.
+        """
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """The bytes of a JPEG or PNG file."""
+
+    data: bytes
+    ready = True
+
+    def pixels(self) -> np.ndarray:
+        """Return its pixels, see :func:`decode`."""
+        return decode(self.data)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """
+    The pixels that a model gets of one image, after the image was resized.
+
+    They are all that its features are computed from: a mission that is read again years later,
+    with other settings, sees what it saw. PNG keeps them exactly and any viewer shows them.
+
+    :param tokens: how many image tokens stand for it.
+    :param rows: of tiles; ``columns`` likewise; 1 and 1: it was not cut.
+    :param main: PNG of all tiles as one image.
+    :param thumbnail: PNG of the whole image as one tile, which comes last; empty: there is none.
+    """
+
+    tokens: int
+    rows: int
+    columns: int
+    main: bytes
+    thumbnail: bytes = b''
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex of all that is in it."""
+        sizes = f'{self.tokens} {self.rows} {self.columns} {len(self.main)} '
+        found = hashlib.sha256(sizes.encode())
+        found.update(self.main)
+        found.update(self.thumbnail)
+        return found.hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory that it takes."""
+        return len(self.main) + len(self.thumbnail)
+
+    @property
+    def tiles(self) -> int:
+        """Return how many images the encoder gets, the thumbnail included."""
+        return self.rows * self.columns + bool(self.thumbnail)
+
+    def crops(self) -> list[np.ndarray]:
+        """
+        Return the tiles row by row, then the thumbnail: uint8 RGB ``[height, width, 3]``.
+
+        :raises LfmError: INVALID_IMAGE, when what was kept is damaged.
+        """
+        grid = decode(self.main)
+        if grid.shape[0] % self.rows or grid.shape[1] % self.columns:
+            raise invalid('a kept image is damaged: delete the mission')
+        height, width = grid.shape[0] // self.rows, grid.shape[1] // self.columns
+        crops = [grid[r * height:(r + 1) * height, c * width:(c + 1) * width]
+                 for r in range(self.rows) for c in range(self.columns)]
+        return crops + ([decode(self.thumbnail)] if self.thumbnail else [])
+
+    def pixels(self) -> np.ndarray:
+        """Return the whole image as it was kept, uint8 RGB ``[height, width, 3]``."""
+        return decode(self.main)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """
+    Return the pixels of a JPEG or PNG file.
+
+    :returns: uint8 RGB ``[height, width, 3]``, turned as its EXIF data say; transparency is
+        dropped and 16 bits become 8.
+    :raises LfmError: INVALID_IMAGE.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            # Known from the header; nothing is decoded yet.
+            check_size(*image.size)
+            return to_rgb(image)
+    except LfmError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large('an image has more pixels than any camera gives') from error
+    except Exception as error:  # Pillow raises nearly anything for damaged files
+        head = bytes(data[:8])
+        known = head.startswith((b'\xff\xd8', b'\x89PNG'))
+        reason = f'it is damaged or cut off ({error})' if known else \
+            'it is neither JPEG nor PNG' if head else 'it is empty'
+        raise invalid(f'an image of {len(data)} bytes cannot be used, {reason}: send a whole '
+                      'JPEG or PNG file') from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Return the pixels of an image of Pillow, uint8 RGB ``[height, width, 3]``."""
+    turned = ImageOps.exif_transpose(image) or image
+    if turned.mode.startswith('I'):  # 16 bits; Pillow would cut them off at 255
+        high = np.asarray(turned).astype(np.uint32) >> 8
+        return np.repeat(np.minimum(high, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.asarray(turned.convert('RGB'))
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """Return a PNG of pixels, packed quickly rather than well: it is made while somebody waits."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, 'PNG', compress_level=1)
+    return stream.getvalue()
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse an image that is empty, or larger than a camera's."""
+    if width < 1 or height < 1:
+        raise invalid(f'an image is {width} x {height} pixels: send one that is not empty')
+    if width * height > MOST_PIXELS:
+        raise _too_large(f'an image is {width} x {height} pixels')
+
+
+def _too_large(what: str) -> LfmError:
+    return invalid(f'{what} and may have {MOST_PIXELS // 1_000_000} million: send a smaller one')
+
+
+def invalid(message: str) -> LfmError:
+    """Return the error for an image that cannot be used."""
+    return LfmError(ErrorCode.INVALID_IMAGE, message)

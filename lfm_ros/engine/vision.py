@@ -1,0 +1,267 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Features of images: the vision encoder of a model, and those that it gave last."""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Sequence
+import math
+import time
+from typing import Any
+
+from lfm_ros.engine.graph import DTYPES
+from lfm_ros.engine.image_processor import CHANNELS
+from lfm_ros.engine.image_processor import ImageProcessor
+from lfm_ros.engine.picture import Picture
+from lfm_ros.engine.runner import Interrupt
+from lfm_ros.engine.runner import Interrupted
+from lfm_ros.engine.runner import run_error
+from lfm_ros.engine.tokenizer import Tokenizer
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import numpy as np
+import onnxruntime
+
+_MASKS = ('pixel_attention_mask', 'attention_mask')
+_SHAPES = ('spatial_shapes', 'image_sizes')
+CACHE_BYTES = 32 << 20  # 16 images of 256 tokens at LFM2-VL-1.6B
+# Padding changes the range to which int8 activations are rounded: 0.03 in an encoder of random
+# weights. A graph that mistakes patches for padding is far off.
+CLOSE = 0.1
+FOR_EVER = -1.0
+
+
+class ImageTokens:
+    """
+    The ids that stand for an image.
+
+    :raises LfmError: TOKENIZER_INVALID, when the tokenizer does not know them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._id_of = tokenizer.id_of
+        self.image = self._id('<image>')
+
+    def layout(self, picture: Picture, tile: int) -> list[int]:
+        """
+        Return the ids of an image, as transformers' Lfm2VlProcessor expands ``<image>``.
+
+        :param tile: tokens of a tile of an image that is cut.
+        """
+        if picture.rows * picture.columns == 1:
+            inner = [self.image] * picture.tokens
+        else:
+            inner = []
+            for row in range(1, picture.rows + 1):
+                for column in range(1, picture.columns + 1):
+                    inner += [self._id(f'<|img_row_{row}_col_{column}|>'), *[self.image] * tile]
+            rest = picture.tokens - picture.rows * picture.columns * tile
+            if picture.thumbnail:
+                inner += [self._id('<|img_thumbnail|>'), *[self.image] * rest]
+        return [self._id('<|image_start|>'), *inner, self._id('<|image_end|>')]
+
+    def _id(self, token: str) -> int:
+        found = self._id_of(token)
+        if found is None:
+            raise LfmError(ErrorCode.TOKENIZER_INVALID, f'the tokenizer has no token {token}, '
+                           'which this model needs for images: copy tokenizer.json of the model '
+                           'again')
+        return found
+
+
+class Vision:
+    """
+    The vision encoder of a model with what comes before it.
+
+    One tile per call: a batch of tiles gives wrong features in some exports.
+
+    :param open_encoder: opens a session of the encoder's graph; called again after
+        :meth:`release`.
+    :param most_patches: of one call, whatever the processor is limited to.
+    :param hidden: numbers of an embedding of the decoder.
+    :param keep_alive: seconds for which the encoder stays in memory after its last use;
+        :data:`FOR_EVER`: as long as the model.
+    """
+
+    def __init__(self, open_encoder: Callable[[], onnxruntime.InferenceSession],
+                 processor: ImageProcessor, tokens: ImageTokens, most_patches: int, hidden: int,
+                 keep_alive: float = FOR_EVER) -> None:
+        self.processor = processor
+        self.tokens = tokens
+        self._most_patches = most_patches
+        self._open = open_encoder
+        self._hidden = hidden
+        self._keep_alive = keep_alive
+        self._session: onnxruntime.InferenceSession | None = open_encoder()
+        self._used = time.monotonic()
+        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._names = self._read_signature(self._session)
+        self._padding = self._find_padding()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory of the features that are kept."""
+        return sum(features.nbytes for features in list(self._cache.values()))
+
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether the encoder is in memory."""
+        return self._session is not None
+
+    def ids(self, picture: Picture) -> list[int]:
+        """Return the ids that stand for a picture."""
+        return self.tokens.layout(picture, self.processor.settings.tile_tokens)
+
+    def features(self, picture: Picture, interrupt: Interrupt | None = None) -> np.ndarray:
+        """
+        Return the features of a picture; those of pictures seen lately cost nothing.
+
+        :returns: float32 ``[picture.tokens, hidden]``; not to be written to.
+        :raises Interrupted: when the interrupt was set.
+        """
+        steps = self.look(picture, interrupt)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def look(self, picture: Picture, interrupt: Interrupt | None = None
+             ) -> Generator[None, None, np.ndarray]:
+        """
+        Encode a picture tile by tile, as :meth:`features` does at once.
+
+        :returns: after every tile nothing, at the end the features.
+        """
+        known = self._cache.pop(picture.digest, None)
+        if known is None:
+            parts = []
+            for crop in picture.crops():
+                parts.append(self._encode(crop, interrupt))
+                yield
+            known = np.concatenate(parts)
+            if len(known) != picture.tokens:
+                raise self._foreign(f'gives {len(known)} features for {picture.tokens} tokens')
+        self._cache[picture.digest] = known
+        self.shrink(CACHE_BYTES)
+        return known
+
+    def shrink(self, most: int) -> None:
+        """Let features go, the oldest first, until they take so many bytes at most."""
+        while self._cache and self.nbytes > most:
+            self._cache.popitem(last=False)
+
+    def look_after(self) -> None:
+        """Let the encoder go when it was not used for long enough."""
+        if 0 <= self._keep_alive <= time.monotonic() - self._used:
+            self.release()
+
+    def release(self) -> None:
+        """Give the memory of the encoder back until the next image."""
+        self._session = None
+
+    def stretch(self) -> None:
+        """Encode the largest tile, for which a call needs most memory."""
+        side = math.isqrt(self.processor.settings.most_patches)
+        self._run(np.zeros((side * side, self._patch_numbers), np.float32), (side, side), None)
+        self.look_after()
+
+    def _encode(self, crop: np.ndarray, interrupt: Interrupt | None) -> np.ndarray:
+        patches, shape = self.processor.patches(crop)
+        return self._run(patches, shape, interrupt)
+
+    def _run(self, patches: np.ndarray, shape: tuple[int, int], interrupt: Interrupt | None,
+             padding: int | None = None) -> np.ndarray:
+        if interrupt and interrupt.is_set:
+            raise Interrupted
+        session = self._session = self._session or self._open()
+        count = max(len(patches), self._padding if padding is None else padding)
+        pixels, mask, sizes = self._names
+        values = np.zeros((1, count, patches.shape[1]), _dtype(pixels))
+        values[0, :len(patches)] = patches
+        valid = np.zeros((1, count), _dtype(mask))
+        valid[0, :len(patches)] = 1
+        feeds = {pixels.name: values, mask.name: valid,
+                 sizes.name: np.array([shape], _dtype(sizes))}
+        try:
+            found = session.run([self._output], feeds, interrupt.options if interrupt else None)
+        except Exception as error:  # ONNX Runtime raises a different class for every status
+            if interrupt and interrupt.is_set:
+                raise Interrupted from error
+            raise run_error(error, 'vision encoder') from error
+        finally:
+            self._used = time.monotonic()
+        rows = found[0].reshape(-1, found[0].shape[-1])
+        return rows.astype(np.float32, copy=False)
+
+    @property
+    def _patch_numbers(self) -> int:
+        return CHANNELS * self.processor.settings.encoder_patch_size ** 2
+
+    def _read_signature(self, session: onnxruntime.InferenceSession) -> tuple[Any, Any, Any]:
+        """Return the inputs for pixels, mask and sizes."""
+        inputs = {item.name: item for item in session.get_inputs()}
+        found = [next((inputs[name] for name in names if name in inputs), None)
+                 for names in (('pixel_values',), _MASKS, _SHAPES)]
+        pixels, mask, sizes = found
+        if not (pixels and mask and sizes) or len(inputs) != 3 or len(pixels.shape) != 3:
+            raise self._foreign(f'takes {_shapes(session.get_inputs())} instead of patches, their '
+                                'mask and their rows and columns')
+        numbers = pixels.shape[2]
+        if isinstance(numbers, int) and numbers != self._patch_numbers:
+            raise self._foreign(f'takes patches of {numbers} numbers, preprocessor_config.json '
+                                f'says {self._patch_numbers}')
+        outputs = [item.name for item in session.get_outputs()]
+        self._output = 'image_features' if 'image_features' in outputs else outputs[0]
+        return pixels, mask, sizes
+
+    def _find_padding(self) -> int:
+        """
+        Return to how many patches every image must be padded; 0: it need not be.
+
+        The published pipelines pad to the most that there can be. Where a graph gives the same
+        without, a small image costs what it needs; that is tried, whatever the graph declares.
+        """
+        most, declared = self._most_patches, self._names[0].shape[1]
+        factor = self.processor.settings.downsample_factor
+        shape = (2 * factor, factor)
+        probe = np.linspace(-1, 1, 2 * factor * factor * self._patch_numbers, dtype=np.float32)
+        probe = np.sin(99 * probe).reshape(2 * factor * factor, -1)
+        if isinstance(declared, int):
+            padding = declared
+        else:
+            padding = most
+            try:
+                plain = self._run(probe, shape, None, 0)
+                padded = self._run(probe, shape, None, 3 * factor * factor)
+                if plain.shape == padded.shape and \
+                        np.linalg.norm(plain - padded) <= CLOSE * np.linalg.norm(padded):
+                    padding = 0
+            except LfmError:
+                pass
+        if 0 < padding < most:
+            raise self._foreign(f'takes {padding} patches, preprocessor_config.json allows {most}')
+        features = self._run(probe, shape, None, padding)
+        if features.shape != (2, self._hidden):
+            raise self._foreign(f'gives features {features.shape} for 2 tokens of '
+                                f'{self._hidden} numbers')
+        if not np.isfinite(features).all():
+            raise LfmError(ErrorCode.MODEL_DAMAGED, 'the vision encoder gives features that are '
+                           'no numbers, its weights are damaged: copy all its files again')
+        self.look_after()
+        return padding
+
+    @staticmethod
+    def _foreign(why: str) -> LfmError:
+        return LfmError(ErrorCode.MODEL_FOREIGN, f'the vision encoder {why}: take all graphs and '
+                        'settings of the model from the same export')
+
+
+def _dtype(item: Any) -> np.dtype:
+    return DTYPES.get(item.type, np.dtype(np.float32))
+
+
+def _shapes(items: Sequence[Any]) -> str:
+    return ', '.join(f'{item.name} {item.shape}' for item in items)

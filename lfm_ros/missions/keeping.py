@@ -1,0 +1,32 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How missions are kept: how many, how long, and what happens when there is no room."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lfm_ros.missions.overflow import REFUSE
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """
+    How missions are kept.
+
+    :param most: how many missions there may be.
+    :param overflow: what to do when a context is full.
+    :param expire: seconds after which a mission that nobody used is deleted; 0: never. Only time
+        in which the node runs counts, so a clock that jumps deletes nothing.
+    :param never_expire: patterns of the names of missions that stay, as in a shell.
+    :param checkpoint_turns: turns after which a state is stored; 0: not because of turns.
+    :param checkpoint_idle: seconds without work after which it is; 0: not because of idleness.
+    :param room: bytes that all states may take together; 0: no limit.
+    """
+
+    most: int = 64
+    overflow: str = REFUSE
+    expire: float = 0.0
+    never_expire: tuple[str, ...] = ()
+    checkpoint_turns: int = 8
+    checkpoint_idle: float = 10.0
+    room: int = 0

@@ -1,0 +1,207 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The latest frame of a camera, for questions that want to look now."""
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.node.frames import CompressedFrame
+from lfm_ros.node.frames import RawFrame
+import numpy as np
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+
+PERIOD = 0.05  # seconds between two looks at what became of a wish for a frame
+# The compressed topic first: where a camera offers both, it costs a tenth.
+TOPICS = {'~/image/compressed': (CompressedImage, CompressedFrame), '~/image': (Image, RawFrame)}
+
+
+class CameraImage:
+    """
+    A frame that was asked for; it comes, or the reason why not.
+
+    :ivar header: of the frame, once it is there.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.header: Any = None
+        self._frame: RawFrame | CompressedFrame | None = None
+        self._error: LfmError | None = None
+
+    def give(self, frame: RawFrame | CompressedFrame) -> None:
+        """Take the frame."""
+        self.header = frame.header
+        self._frame = frame  # last: the thread of the model looks at it
+
+    def fail(self, error: LfmError) -> None:
+        """Take the reason why there is none."""
+        self._error = error
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether either has come."""
+        return self._frame is not None or self._error is not None
+
+    def pixels(self) -> np.ndarray:
+        """
+        Return the frame as uint8 RGB ``[height, width, 3]``.
+
+        :raises LfmError: NO_CAMERA_FRAME, STALE_IMAGE, INVALID_IMAGE.
+        """
+        if self._error:
+            raise LfmError(self._error.code, self._error.message)
+        assert self._frame, 'it is not ready'
+        return self._frame.pixels()
+
+
+class Camera:
+    """
+    Subscribes to the camera while frames are wanted, and holds one frame at most.
+
+    A frame that nobody wants is not even deserialized. Everything here runs in the thread of the
+    executor.
+
+    :param max_age: seconds that a frame may be old when it is asked for; 0: any.
+    :param patience: seconds to wait for a frame.
+    :param keep_alive: seconds for which the topic stays subscribed after its last use; negative:
+        for ever.
+    """
+
+    def __init__(self, node: Node, max_age: float, patience: float, keep_alive: float) -> None:
+        self._node = node
+        self._max_age = max_age
+        self._patience = patience
+        self._keep_alive = keep_alive
+        self._subscription: Subscription | None = None
+        self._subscribed: tuple[str, ReliabilityPolicy] | None = None
+        self._wishes: list[CameraImage] = []
+        self._latest: tuple[str, bytes, float] | None = None  # topic, message, when it came
+        self._refused_age = 0.0
+        self._used = time.monotonic()
+        # Simulated time may stand still.
+        self._timer = node.create_timer(PERIOD, self._tick,
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if keep_alive >= 0:
+            self._timer.cancel()
+
+    def look(self) -> CameraImage:
+        """Ask for a frame that is not too old, the one that is there or the next one."""
+        self._used = time.monotonic()
+        wish = CameraImage(self._used + self._patience)
+        self._wishes.append(wish)
+        self._subscribe()
+        self._timer.reset()
+        self._serve()
+        return wish
+
+    def close(self) -> None:
+        """Let go of the topics; who waits is told."""
+        self._timer.cancel()
+        self._node.destroy_timer(self._timer)
+        for wish in self._wishes:
+            wish.fail(LfmError(ErrorCode.CANCELLED, 'the node was deactivated while it waited '
+                               'for a camera frame: activate it and ask again'))
+        self._wishes.clear()
+        self._unsubscribe()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for wish in [w for w in self._wishes if now >= w.deadline]:
+            wish.fail(self._refusal())
+            self._wishes.remove(wish)
+        if self._wishes or self._keep_alive < 0:
+            self._subscribe()
+        elif now - self._used > self._keep_alive:
+            self._unsubscribe()
+            self._timer.cancel()
+
+    def _subscribe(self) -> None:
+        """
+        Subscribe to what is published, as reliably as all who publish it offer.
+
+        A reliable subscription does not match a camera that offers best effort; one of best effort
+        matches all and may lose every frame that is larger than a segment of shared memory.
+        """
+        for topic in TOPICS:
+            offers = self._publishers(topic)
+            if offers:
+                break
+        else:
+            return
+        reliable = all(o.qos_profile.reliability == ReliabilityPolicy.RELIABLE for o in offers)
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        if (topic, reliability) == self._subscribed:
+            return
+        self._unsubscribe()
+        self._subscribed = topic, reliability
+        self._subscription = self._node.create_subscription(
+            TOPICS[topic][0], topic, lambda data: self._on_frame(topic, data),
+            QoSProfile(depth=1, reliability=reliability), raw=True)
+
+    def _unsubscribe(self) -> None:
+        if self._subscription:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._subscribed = self._latest = None
+
+    def _publishers(self, topic: str) -> list[Any]:
+        name = self._node.resolve_topic_name(topic)
+        return self._node.get_publishers_info_by_topic(name)
+
+    def _on_frame(self, topic: str, data: bytes) -> None:
+        self._latest = topic, data, time.monotonic()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give the latest frame to all who wait, if it is not too old."""
+        if not (self._wishes and self._latest):
+            return
+        topic, data, came = self._latest
+        kind, frame_class = TOPICS[topic]
+        message = deserialize_message(data, kind)
+        age = self._age(message.header.stamp, came)
+        self._refused_age = age
+        if self._max_age and age > self._max_age:
+            return
+        wishes, self._wishes = self._wishes, []
+        try:
+            frame = frame_class(message)
+        except LfmError as error:
+            for wish in wishes:
+                wish.fail(error)
+            return
+        for wish in wishes:
+            wish.give(frame)
+
+    def _age(self, stamp: Any, came: float) -> float:
+        """Return how old a frame is in seconds, by its stamp where it has one."""
+        here = time.monotonic() - came
+        if not (stamp.sec or stamp.nanosec):
+            return here
+        clock = self._node.get_clock()
+        age = (clock.now() - Time.from_msg(stamp, clock_type=clock.clock_type)).nanoseconds / 1e9
+        return max(age, 0.0)
+
+    def _refusal(self) -> LfmError:
+        if self._latest:
+            return LfmError(ErrorCode.STALE_IMAGE, f'the newest camera frame on '
+                            f'{self._node.resolve_topic_name(self._latest[0])} is '
+                            f'{self._refused_age:.1f} s old and image.max_age is '
+                            f'{self._max_age:g} s: check the camera and the clock that stamps '
+                            'its frames')
+        names = [f'{self._node.resolve_topic_name(topic)} ({len(self._publishers(topic))} '
+                 'publishers)' for topic in TOPICS]
+        return LfmError(ErrorCode.NO_CAMERA_FRAME, f'no camera frame came within '
+                        f'{self._patience:g} s on {" or ".join(names)}: remap ~/image or '
+                        '~/image/compressed to the topic of the camera')

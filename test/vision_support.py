@@ -1,0 +1,56 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of models that see share: their fixtures, and pictures to show."""
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.picture import encode
+from lfm_ros.engine.picture import EncodedImage
+from lfm_ros.missions.answering import Answering
+from lfm_ros.missions.mission import Mission
+import onnxruntime
+import pytest
+from support import GREEDY
+from support import MODELS
+
+from pictures import picture  # noqa: I100
+from vision_recipes import RECIPES
+
+SEEING = 'lfm2-vl-past-conv'  # runs on every ONNX Runtime that is supported
+NAMES = [recipe.name for recipe in RECIPES]
+BY_NAME = {recipe.name: recipe for recipe in RECIPES}
+
+
+def folder(name: str = SEEING) -> Path:
+    """Return the folder of a fixture, or skip the test where ONNX Runtime is too old for it."""
+    found = tuple(int(part) for part in onnxruntime.__version__.split('.')[:2])
+    if found < BY_NAME[name].onnxruntime:
+        pytest.skip(f'{name} needs a newer ONNX Runtime')
+    return MODELS / 'vision' / name
+
+
+@lru_cache(maxsize=None)
+def open_model(name: str = SEEING, **options: Any) -> Model:
+    """Open a fixture once; what it holds does not change, its states do."""
+    return Model(folder(name), ModelOptions(threads=1, **options))
+
+
+def image(height: int = 90, width: int = 120, seed: int = 0) -> EncodedImage:
+    """Return a picture as it may come in."""
+    return EncodedImage(encode(picture(height, width, seed)))
+
+
+def answer(mission: Mission, prompt: str, *images: EncodedImage, tokens: int = 4,
+           aside: bool = False) -> Answering:
+    """Do a turn as the scheduler does."""
+    turn = Answering(mission, prompt, GREEDY, Limits(tokens), aside, images=images)
+    for steps in (turn.look(), turn.steps()):
+        for _ in steps:
+            pass
+    return turn
