@@ -8,7 +8,7 @@ from typing import Iterable, NamedTuple, Optional
 from words import ADJECTIVES, is_held_out_entity, is_held_out_pair, made_up_word, NOUNS, ROOMS
 
 SPLITS = ('pair', 'entity', 'word', 'wording')
-MADE_UP_SHARE = 0.2
+MADE_UP_SHARE = 0.3
 
 
 class Place(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple, Optional
 from commands import make_chat, make_command, make_speed
 from drills import make_drill
 from entities import EntityMaker
-from wordings import pick, TRAINED
+from wordings import disturb, pick, TRAINED
 from words import ADJECTIVES, made_up_word, NAMES, NOUNS, NUMBERS, SHAPES, STATES, VISION
 from world import World
 
@@ -125,6 +125,9 @@ class MissionMaker:
     def _say(self, kind: str, **slots: object) -> str:
         rng = self.rng
         wording = pick(rng, kind, self.split == 'wording', self.canonical)
+        if self.split is None and rng.random() < 0.06:
+            wording = disturb(rng, wording, made_up_word(rng) if rng.random() < 0.6 else
+                              rng.choice(ADJECTIVES + NOUNS))
         text = wording.format(**slots)
         if self.split is None and rng.random() < 0.04:
             text = rng.choice((text[0].lower() + text[1:], text.rstrip('.?'),

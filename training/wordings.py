@@ -112,9 +112,86 @@ ACTIONS = {
 }
 
 
+# Trained sentences are also composed, so that the model learns what carries the meaning and not a
+# list of sentences: an opening, then a clause. What is held out is never composed.
+_KNOWN = ('', '', '', 'note that ', 'remember that ', 'I believe ', 'I think ', 'I am sure ',
+          'be aware that ', 'you should know that ', 'keep in mind that ', 'note: ',
+          'please note, ', 'remember: ', 'know that ', 'it seems ', 'today ', 'they say ',
+          'for later: ', 'I heard that ', 'it is true that ', 'by the way, ')
+_CHANGED = _KNOWN + ('update: ', 'correction: ', 'change: ', 'news: ', 'in the meantime ')
+_STANDS = ('is', 'is', 'stands', 'sits', 'waits', 'is located', 'is placed', 'is parked',
+           'is kept', 'was left', 'was seen', 'was found', 'is stored', 'lies', 'stays',
+           'can be seen', 'is waiting', 'is sitting', 'remains', 'is to be found')
+_WHO = ('I', 'we', 'they', 'he', 'she', 'you', 'somebody', 'the team', 'a guest', 'the staff')
+_LEFT = ('left', 'put', 'saw', 'placed', 'parked', 'found', 'stored', 'dropped', 'set')
+_MOVED = ('moved', 'went', 'has moved', 'was moved', 'has been moved', 'was brought', 'was taken',
+          'was driven', 'was carried', 'has been taken', 'drove', 'has been sent', 'was sent',
+          'changed', 'came')
+_BROUGHT = ('moved', 'brought', 'took', 'carried', 'sent', 'drove', 'pushed', 'have moved')
+_ASK = ('tell me', 'show me', 'do you know', 'do you remember', 'can you tell me',
+        'would you tell me', 'will you tell me', 'I want to know', 'I need to know',
+        'let me know', 'please tell me', 'please show me', 'can you say', 'may I ask')
+_WHERE = ('where the {x} is', 'where the {x} stands', 'where I can find the {x}',
+          'at which waypoint the {x} is', 'where to find the {x}', 'where the {x} is now')
+_IS = ('where is', 'where is', 'where can I find', 'where can you see', 'where do I find',
+       'where did I put', 'where did they leave', 'at which waypoint is', 'in which place is',
+       'at which place can I find', 'where should I look for', 'where would I find')
+_SOON = ('', '', ' now', ' today', ', please', ' at the moment', ' at this time', ' by now')
+_SO = ('', '', '', 'and ', 'so ', 'then ', 'again, ', 'please, ', 'tell me, ')
+_WISH = ('', '', 'now ', 'please ', 'I want you to ', 'I need you to ', 'you should ', 'then ')
+_GO = ('go', 'drive', 'move', 'head', 'navigate', 'travel', 'take me', 'drive me', 'bring me',
+       'lead me', 'go back', 'continue')
+
+
+def _compose(rng: random.Random, kind: str) -> str:
+    """Return a sentence of a kind that is in no list."""
+    choose = rng.choice
+    if kind == 'fact':
+        clause = f'the {{x}} {choose(_STANDS)} {{p}}' if rng.random() < 0.65 else \
+            f'{choose(_WHO)} {choose(_LEFT)} the {{x}} {{p}}'
+        text = f'{choose(_KNOWN)}{clause}.'
+    elif kind == 'update':
+        moved = f'the {{x}} {choose(_MOVED)} to {{t}}'
+        clause = choose((moved, moved,
+                         f'{choose(_WHO)} {choose(_BROUGHT)} the {{x}} to {{t}}',
+                         f'the {{x}} now {choose(_STANDS)} {{p}}',
+                         f'the {{x}} {choose(_STANDS)} {{p}} now', 'the {x} is now {p}',
+                         f'now the {{x}} {choose(_STANDS)} {{p}}'))
+        text = f'{choose(_CHANGED)}{clause}.'
+    elif kind == 'where':
+        text = f'{choose(_SO)}{choose(_IS)} the {{x}}{choose(_SOON)}?'
+        if rng.random() < 0.5:
+            text = f"{choose(_SO)}{choose(_ASK)} {choose(_WHERE)}{choose('.?')}"
+    else:
+        text = f'{choose(_WISH)}{choose(_GO)} to the {{x}}.'
+    return text[0].upper() + text[1:]
+
+
+def _composed(rng: random.Random, kind: str) -> str:
+    while True:
+        text = _compose(rng, kind)
+        if text not in HELD_OUT[kind]:
+            return text
+
+
 def pick(rng: random.Random, kind: str, held_out: bool = False, canonical: float = 0.35) -> str:
     """Return a wording of a kind: the canonical one with that probability, else any other."""
     if held_out and kind in HELD_OUT:
         return rng.choice(HELD_OUT[kind])
     wordings = TRAINED[kind]
-    return wordings[0] if rng.random() < canonical else rng.choice(wordings)
+    if rng.random() < canonical:
+        return wordings[0]
+    if kind in ('fact', 'update', 'where', 'go') and rng.random() < 0.6:
+        return _composed(rng, kind)
+    return rng.choice(wordings)
+
+
+def disturb(rng: random.Random, wording: str, filler: str) -> str:
+    """Return a wording with a word that means nothing, away from the entity."""
+    words = wording.split(' ')
+    places = [i for i in range(1, len(words)) if '{x}' not in words[i] + words[i - 1] and
+              words[i - 1] not in ('the', 'The', '{p}', '{t}')]
+    if not places:
+        return wording
+    place = rng.choice(places)
+    return ' '.join([*words[:place], filler, *words[place:]])
