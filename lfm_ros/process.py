@@ -1,6 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """What the operating system says of this process."""
+from contextlib import suppress
 import ctypes
 import os
 
@@ -9,6 +10,18 @@ def rss_bytes() -> int:
     """Return the resident memory of the process in bytes (Linux)."""
     with open('/proc/self/statm', encoding='ascii') as stream:
         return int(stream.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def peak_bytes() -> int:
+    """Return the highest resident memory since :func:`forget_peak`."""
+    with open('/proc/self/status', encoding='ascii') as stream:
+        return 1024 * int(stream.read().partition('VmHWM:')[2].split()[0])
+
+
+def forget_peak() -> None:
+    """Begin anew to look for the highest resident memory, where the kernel allows it."""
+    with suppress(OSError), open('/proc/self/clear_refs', 'w', encoding='ascii') as stream:
+        stream.write('5')
 
 
 def return_large_memory() -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a mission was shown is part of it: it is undone, kept, replayed and forgotten with it."""
 from contextlib import closing
+from dataclasses import replace
 import shutil
 import sqlite3
 
@@ -11,10 +12,12 @@ from lfm_ros.engine.picture import encode
 from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.entry import digest_of
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.overflow import FORGET
+from lfm_ros.missions.package import Package
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.rows import FILE_ID
 from lfm_ros.missions.rows import VERSIONS
@@ -26,6 +29,7 @@ import numpy as np
 import pytest
 from storage_support import close
 from storage_support import open_store
+from storage_support import tell
 import support
 from support import assert_same
 from vision_support import answer
@@ -278,6 +282,24 @@ def test_a_log_of_the_first_version_gets_a_place_for_pictures(place):
         assert len(log.read('one').entries[1].images) == 1
 
 
+def test_a_log_of_the_first_version_can_be_listed_without_a_model(place):
+    model = support.open_model(prefill_chunk=16)
+    store = open_store(place, model)
+    tell(store, 'one', 'Hello.')
+    close(store)
+    with closing(sqlite3.connect(place / 'missions.db', isolation_level=None)) as database:
+        for table in ('pictures', 'shown'):
+            database.execute(f'DROP TABLE {table}')
+        database.execute('PRAGMA user_version=1')
+        database.execute(f'PRAGMA application_id={FILE_ID + 1}')
+    for arguments in (('list',), ('show', 'one')):
+        done = support.lfm('missions', '--missions-dir', place, *arguments)
+        assert (done.returncode, done.stderr) == (0, ''), done.stderr
+    store = open_store(place, model)
+    assert store.get('one').turn_count == 1 and not store.storage.notice
+    close(store)
+
+
 def test_a_damaged_picture_ends_the_mission_before_it(place):
     model = open_model(prefill_chunk=16)
     store = open_store(place, model)
@@ -322,6 +344,60 @@ def test_an_archive_carries_pictures_to_another_robot(place, tmp_path):
     close(other)
 
 
+@pytest.mark.parametrize('change', [
+    {'rows': 4000, 'columns': 4000}, {'rows': 1 << 30}, {'tokens': 5}, {'columns': 7}], ids=str)
+def test_an_archive_whose_pictures_are_made_up_harms_nobody(place, tmp_path, change):
+    model = open_model(prefill_chunk=16)
+    store = open_store(place, model)
+    mission = store.get_or_create('one')
+    shown = model.vision.processor.prepare(image().pixels())
+    mission.observe('Seen.', [shown])
+    mission.read_all()
+    head, last = mission.entries
+    last = replace(last, images=(replace(shown, **change),))
+    ids, calls = mission.ids[head.tokens:], mission.calls[head.calls:]
+    mission.entries[-1] = replace(last, digest=digest_of(head.digest, last, ids, calls))
+    Package.of(mission, None).write(tmp_path / 'one.zip')
+    close(store)
+    other = open_store(place.with_name('other'), model)
+    try:
+        other.import_(tmp_path / 'one.zip', 'two')
+    except LfmError as error:
+        assert error.code == ErrorCode.ARCHIVE_INVALID
+    else:
+        with pytest.raises(LfmError):
+            in_store(other, 'What?', mission_id='two')
+        other.evict('two')
+    assert in_store(other, 'Hello.', mission_id='three')
+    close(other)
+
+
+def test_a_shorter_context_does_not_change_what_was_seen(place):
+    model = open_model(prefill_chunk=16)
+    store = open_store(place, model)
+    in_store(store, 'What?', image(150, 400))
+    in_store(store, 'Then? ' * 60)
+    seen = store.get('one').entries[1].images
+    close(store)
+    limited = Model(folder(), ModelOptions(threads=1, prefill_chunk=16, context_length=128,
+                                           image_tiling=False))
+    store = open_store(place, limited)
+    assert [p for e in store.get('one').entries for p in e.images] in ([], list(seen))
+    close(store)
+
+
+def test_an_image_that_another_model_refuses_is_told_to_it(place):
+    store = open_store(place, open_model(prefill_chunk=16))
+    in_store(store, 'What?', image(400, 32), image())
+    close(store)
+    other = Model(folder(NAMES[0] if NAMES[0] != 'lfm2-vl-past-conv' else NAMES[1]),
+                  ModelOptions(threads=1, prefill_chunk=16, image_tokens=8))
+    store = open_store(place, other)
+    turn = store.get('one').turns[0]
+    assert turn.prompt == '(an image) What?' and len(store.get('one').entries[1].images) == 1
+    close(store)
+
+
 def test_a_model_with_other_eyes_looks_at_the_pictures_again(place):
     one, other = (open_model(name, prefill_chunk=16) for name in NAMES[:2])
     store = open_store(place, one)
@@ -356,6 +432,21 @@ def test_features_make_room_before_missions_are_put_aside():
     assert store.nbytes <= store.keeping.room
 
 
+def test_missions_are_put_aside_for_an_image_that_is_large_while_it_is_decoded():
+    model = open_model(prefill_chunk=16)
+    store = MissionStore(model, 'You are a robot.')
+    in_store(store, 'Hello.', mission_id='two')
+    large = image(600, 600)
+    store.keeping = Keeping(room=store.nbytes + large.memory - 1000)
+    store.get_or_create('one')
+    store.make_room_to_look([image(), large], 'one')
+    assert [info.resident for info in store.list()] == [False, True]
+    store.keeping = Keeping(room=store.nbytes + large.memory - 1000)
+    with pytest.raises(LfmError, match='memory.budget_mb') as raised:
+        store.make_room_to_look([large], 'one')
+    assert raised.value.code == ErrorCode.OVER_BUDGET
+
+
 def test_pictures_count_as_memory_of_their_mission():
     mission = begin(open_model(prefill_chunk=16))
     before = mission.nbytes - mission.state.nbytes
@@ -370,6 +461,7 @@ class Late:
     """An image that comes after so many looks, or never."""
 
     header = None
+    memory = nbytes = 0
 
     def __init__(self, looks):
         self.looks = looks
@@ -439,6 +531,54 @@ def test_an_image_that_cannot_be_used_leaves_no_trace(scheduler):
     found = scheduler.submit(query(image(), EncodedImage(b'x'))).wait(support.WAIT)
     assert found.error_code == ErrorCode.INVALID_IMAGE
     assert not scheduler.store.list()
+
+
+@pytest.mark.parametrize('ending', ['refused', 'cancelled', 'too long'])
+def test_a_question_that_did_not_come_about_leaves_no_features(scheduler, ending):
+    assert scheduler.submit(query()).wait(support.WAIT).error_code == 0
+    mission = scheduler.store.get('default')
+    if ending == 'refused':
+        scheduler.store.keeping = Keeping(room=1)
+        request = scheduler.submit(query(image()))
+    elif ending == 'too long':
+        request = scheduler.submit(query(*[image(420, 200)] * 16))
+    else:
+        request = scheduler.submit(query(*[image(420, 200, seed) for seed in range(3)]))
+        while not mission.sight.nbytes and request.answer is None:
+            pass
+        request.cancel()
+    assert request.wait(support.WAIT).error_code
+    scheduler.call(lambda: None).result(support.WAIT)
+    assert mission.sight.nbytes == 0
+
+
+def test_images_of_observations_are_taken_in_when_no_answer_is_written(scheduler):
+    seen = []
+
+    class Noted(Late):
+        def pixels(self):
+            seen.append(scheduler.running)
+            return super().pixels()
+
+    answers = [scheduler.submit(Query('What?', f'm{n}', max_tokens=30)) for n in range(3)]
+    future = scheduler.observe('one', 'Seen.', [Noted(0)])
+    for each in answers:
+        each.wait(support.WAIT)
+    future.result(support.WAIT)
+    assert seen == [None]
+
+
+def test_more_bytes_of_images_than_may_wait_are_refused(scheduler):
+    class Large(Late):
+        nbytes = 20 << 20
+
+    first = scheduler.submit(query(Large(1 << 30)))
+    second = scheduler.submit(query(Large(1 << 30), mission_id='two')).wait(support.WAIT)
+    assert second.error_code == ErrorCode.QUEUE_FULL and 'images wait' in second.error_msg
+    with pytest.raises(LfmError, match='images wait'):
+        scheduler.observe('one', 'Seen.', [Large(0)]).result(support.WAIT)
+    first.cancel()
+    first.wait(support.WAIT)
 
 
 def test_an_observation_with_a_bad_image_is_refused_and_makes_no_mission(scheduler):

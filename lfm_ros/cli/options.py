@@ -54,7 +54,10 @@ def read_images(files: Sequence[str]) -> list[EncodedImage]:
     images = []
     for name in files:
         try:
-            images.append(EncodedImage(Path(name).expanduser().read_bytes()))
+            path = Path(name).expanduser()
+            if path.exists() and not path.is_file():  # a pipe would never end
+                raise ValueError('it is no file')
+            images.append(EncodedImage(path.read_bytes()))
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, 'strerror', '') or str(error)
             raise LfmError(ErrorCode.INVALID_IMAGE, f'the image {name} cannot be read '

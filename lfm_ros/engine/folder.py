@@ -104,8 +104,8 @@ class ModelFolder:
         names = ['config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
                  'chat_template.jinja']
         graphs = [self.graph]
-        if self.vision and self.embedding:
-            graphs += [self.embedding, self.vision]
+        if self.embedding:
+            graphs += [self.embedding, *([self.vision] if self.vision else [])]
             names += ['preprocessor_config.json', 'processor_config.json']
         return [*(file for graph in graphs for file in (graph, *_weights(graph))),
                 *(p for p in map(self.file, names) if p)]

@@ -19,6 +19,7 @@ from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.picture import check_size
 from lfm_ros.engine.picture import encode
 from lfm_ros.engine.picture import invalid
+from lfm_ros.engine.picture import MOST_TILES
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.resize import BICUBIC
 from lfm_ros.engine.resize import BILINEAR
@@ -131,7 +132,7 @@ class ImageSettings:
                    self.max_image_tokens, self.tile_size, self.min_tiles, self.max_tiles)
         return (all(type(n) is int and 0 < n <= 1 << 16 for n in numbers) and
                 self.min_image_tokens <= self.max_image_tokens and
-                self.min_tiles <= self.max_tiles <= 1000 and
+                self.min_tiles <= self.max_tiles <= MOST_TILES and
                 self.tile_size % self.step == 0 and self.resample in (BILINEAR, BICUBIC) and
                 all(type(n) in (int, float) and math.isfinite(n)
                     for n in (*self.image_mean, *self.image_std, self.rescale_factor,
@@ -163,7 +164,7 @@ class ImageProcessor:
         if (uncut or settings.use_thumbnail) and \
                 tokens * settings.downsample_factor ** 2 > settings.most_patches:
             raise invalid(f'an image is {width} x {height} pixels, which is too long and thin for '
-                          'this model: cut it into parts')
+                          'this model, or for image.max_tokens: cut it into parts')
         if uncut:
             return Picture(tokens, 1, 1, encode(resize(pixels, *whole, settings.resample)))
         main = resize(pixels, side * rows, side * columns, settings.resample)
@@ -227,6 +228,12 @@ class ImageProcessor:
             values /= np.array(settings.image_std, np.float32)
         cut = values.reshape(rows, side, columns, side, CHANNELS).transpose(0, 2, 1, 3, 4)
         return np.ascontiguousarray(cut).reshape(rows * columns, -1), (rows, columns)
+
+    def grids(self) -> list[tuple[int, int]]:
+        """Return all (rows, columns) into which images may be cut."""
+        if not self.settings.do_image_splitting:
+            return []
+        return [(rows, columns) for columns, rows in self._grids() if rows * columns > 1]
 
     def _grids(self) -> list[tuple[int, int]]:
         """

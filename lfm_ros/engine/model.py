@@ -175,8 +175,6 @@ class Model:
         size = min(self.options.prefill_chunk, self.runner.longest_call, self.context_length)
         state.pretend(self.context_length - size)
         self.runner.run(state, [0] * size)
-        if self.vision:
-            self.vision.stretch()
 
     def describe(self) -> dict[str, Any]:
         """Return what `lfm inspect` and the service ~/model_info tell."""
@@ -238,7 +236,8 @@ class Model:
         graph, options = self.folder.vision, self.options
         if not self.signature.hidden or graph is None or self._tokenizer is None:
             return None
-        settings, tokens = ImageSettings.read(self.folder), ImageTokens(self._tokenizer)
+        settings = ImageSettings.read(self.folder)
+        tokens = ImageTokens(self._tokenizer, ImageProcessor(settings).grids())
         if self._image_token() not in (-1, tokens.image):
             raise LfmError(ErrorCode.VOCABULARY_MISMATCH, f'config.json says that images are '
                            f'{self._image_token()} but the tokenizer calls {tokens.image} '

@@ -8,6 +8,7 @@ from functools import cached_property
 import hashlib
 import io
 from typing import Protocol
+import warnings
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -16,7 +17,9 @@ from PIL import Image
 from PIL import ImageOps
 
 MOST_PIXELS = 64_000_000  # of an image that comes in; a camera of a robot has 1 to 12 million
+MOST_TILES = 100  # of a picture; a tokenizer has tags for so many
 FORMATS = ('JPEG', 'PNG')
+PIXEL_MEMORY = 16  # bytes per pixel that decoding and resizing take; Pillow has 4 per copy
 
 
 class ImageSource(Protocol):
@@ -25,6 +28,14 @@ class ImageSource(Protocol):
     @property
     def ready(self) -> bool:
         """Tell whether it is there, or never will be."""
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it takes while it waits."""
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes for a moment to take it in."""
 
     def pixels(self) -> np.ndarray:
         """
@@ -40,6 +51,20 @@ class EncodedImage:
 
     data: bytes
     ready = True
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it takes while it waits."""
+        return len(self.data)
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes to decode and resize it, by its header."""
+        try:
+            with Image.open(io.BytesIO(self.data), formats=FORMATS) as image:
+                return PIXEL_MEMORY * image.width * image.height
+        except Exception:  # decode() says what is wrong with it
+            return 0
 
     def pixels(self) -> np.ndarray:
         """Return its pixels, see :func:`decode`."""
@@ -92,7 +117,8 @@ class Picture:
         :raises LfmError: INVALID_IMAGE, when what was kept is damaged.
         """
         grid = decode(self.main)
-        if grid.shape[0] % self.rows or grid.shape[1] % self.columns:
+        if grid.shape[0] % self.rows or grid.shape[1] % self.columns or \
+                self.rows * self.columns > MOST_TILES:
             raise invalid('a kept image is damaged: delete the mission')
         height, width = grid.shape[0] // self.rows, grid.shape[1] // self.columns
         crops = [grid[r * height:(r + 1) * height, c * width:(c + 1) * width]
@@ -113,7 +139,9 @@ def decode(data: bytes) -> np.ndarray:
     :raises LfmError: INVALID_IMAGE.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with warnings.catch_warnings(), \
+                Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            warnings.simplefilter('ignore')  # of damaged EXIF data, say
             # Known from the header; nothing is decoded yet.
             check_size(*image.size)
             return to_rgb(image)

@@ -15,6 +15,7 @@ import numpy as np
 
 BILINEAR, BICUBIC = 2, 3  # numbers of Pillow, which the files of models use
 
+STRIP = 64  # rows
 _MOST_BITS = 22
 _SHARPNESS = -0.5  # of the cubic, which Keys calls a
 
@@ -34,18 +35,29 @@ def resize(pixels: np.ndarray, height: int, width: int, resample: int) -> np.nda
 
 
 def _scale(pixels: np.ndarray, size: int, axis: int, resample: int) -> np.ndarray:
+    """Scale one axis, some rows at a time: what is computed takes four times the memory."""
     starts, weights, bits = _weights(pixels.shape[axis], size, resample)
+    rows = size if axis == 0 else len(pixels)
+    columns = size if axis == 1 else pixels.shape[1]
+    found = np.empty((rows, columns, pixels.shape[2]), np.uint8)
+    for low in range(0, rows, STRIP):
+        part = slice(low, low + STRIP)
+        if axis == 0:
+            found[part] = _sum(pixels, starts[part], weights[:, part], bits, 0)
+        else:
+            found[part] = _sum(pixels[part], starts, weights, bits, 1)
+    return found
+
+
+def _sum(pixels: np.ndarray, starts: np.ndarray, weights: np.ndarray, bits: int, axis: int
+         ) -> np.ndarray:
     shape = [1, 1, 1]
-    shape[axis] = size
-    total: np.ndarray | None = None
+    shape[axis] = len(starts)
+    total = np.array(1 << (bits - 1), np.int32)
     for place, column in enumerate(weights):
         taken = pixels.take(np.minimum(starts + place, pixels.shape[axis] - 1), axis=axis)
-        part = taken * column.reshape(shape)
-        total = part if total is None else np.add(total, part, out=total)
-    assert total is not None
-    total += 1 << (bits - 1)
-    total >>= bits
-    return total.clip(0, 255, out=total).astype(np.uint8)
+        total = total + taken * column.reshape(shape)
+    return (total >> bits).clip(0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=16)

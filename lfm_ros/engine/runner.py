@@ -124,7 +124,7 @@ class Runner:
             self._rows = np.empty((rows, self.vocabulary), self._row.dtype)
         logits = self._row if rows == 1 else self._rows[:rows]
         call = self._prepare(state, count, logits)
-        call.tokens[0] = self._embedder.rows(ids, features) if self._embedder else ids
+        call.tokens[0] = self._embed(self._embedder, ids, features) if self._embedder else ids
         self._run(call.binding, state.position, count, rows, interrupt)
         if call.grown:
             state.key_value = call.grown
@@ -133,6 +133,13 @@ class Runner:
         if not every:
             logits = logits[-1:]
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
+
+    @staticmethod
+    def _embed(embedder: Embedder, ids: Any, features: np.ndarray | None) -> np.ndarray:
+        try:
+            return embedder.rows(ids, features)
+        except Exception as error:  # ONNX Runtime raises a different class for every status
+            raise run_error(error) from error
 
     def _count_rows(self, count: int, every: bool) -> int:
         if self.head_pruned or (self.signature.keep and not every):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Sequence
 import math
 import time
@@ -14,6 +15,7 @@ from typing import Any
 from lfm_ros.engine.graph import DTYPES
 from lfm_ros.engine.image_processor import CHANNELS
 from lfm_ros.engine.image_processor import ImageProcessor
+from lfm_ros.engine.picture import invalid
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
@@ -37,12 +39,15 @@ class ImageTokens:
     """
     The ids that stand for an image.
 
-    :raises LfmError: TOKENIZER_INVALID, when the tokenizer does not know them.
+    :param grids: rows and columns into which images may be cut.
+    :raises LfmError: TOKENIZER_INVALID, when the tokenizer lacks one of them.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, grids: Iterable[tuple[int, int]]) -> None:
         self._id_of = tokenizer.id_of
         self.image = self._id('<image>')
+        for rows, columns in [(1, 1), *grids]:
+            self.layout(Picture(1, rows, columns, b'', b'-'), 0)
 
     def layout(self, picture: Picture, tile: int) -> list[int]:
         """
@@ -96,7 +101,7 @@ class Vision:
         self._keep_alive = keep_alive
         self._session: onnxruntime.InferenceSession | None = open_encoder()
         self._used = time.monotonic()
-        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
         self._names = self._read_signature(self._session)
         self._padding = self._find_padding()
 
@@ -133,20 +138,25 @@ class Vision:
         """
         Encode a picture tile by tile, as :meth:`features` does at once.
 
+        Tiles that were encoded are known when this is left and begun again.
+
         :returns: after every tile nothing, at the end the features.
         """
-        known = self._cache.pop(picture.digest, None)
-        if known is None:
-            parts = []
-            for crop in picture.crops():
-                parts.append(self._encode(crop, interrupt))
+        crops, parts = picture.crops(), []
+        for number, crop in enumerate(crops):
+            name = picture.digest, number
+            known = self._cache.pop(name, None)
+            if known is None:
+                known = self._encode(crop, interrupt)
+                self._cache[name] = known
                 yield
-            known = np.concatenate(parts)
-            if len(known) != picture.tokens:
-                raise self._foreign(f'gives {len(known)} features for {picture.tokens} tokens')
-        self._cache[picture.digest] = known
+            self._cache[name] = known
+            parts.append(known)
+        found = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if len(found) != picture.tokens:
+            raise self._foreign(f'gives {len(found)} features for {picture.tokens} tokens')
         self.shrink(CACHE_BYTES)
-        return known
+        return found
 
     def shrink(self, most: int) -> None:
         """Let features go, the oldest first, until they take so many bytes at most."""
@@ -166,9 +176,13 @@ class Vision:
         """Encode the largest tile, for which a call needs most memory."""
         side = math.isqrt(self.processor.settings.most_patches)
         self._run(np.zeros((side * side, self._patch_numbers), np.float32), (side, side), None)
-        self.look_after()
 
     def _encode(self, crop: np.ndarray, interrupt: Interrupt | None) -> np.ndarray:
+        side = self.processor.settings.encoder_patch_size
+        if not 0 < crop.size // (CHANNELS * side ** 2) <= self._most_patches or \
+                crop.shape[0] % side or crop.shape[1] % side:
+            raise invalid('a kept image is not one that this model was shown: rewind the mission '
+                          'to before it, or delete it')
         patches, shape = self.processor.patches(crop)
         return self._run(patches, shape, interrupt)
 
@@ -260,7 +274,8 @@ class Vision:
 
 
 def _dtype(item: Any) -> np.dtype:
-    return DTYPES.get(item.type, np.dtype(np.float32))
+    types = {**DTYPES, 'tensor(bool)': np.dtype(bool)}
+    return types.get(item.type, np.dtype(np.float32))
 
 
 def _shapes(items: Sequence[Any]) -> str:

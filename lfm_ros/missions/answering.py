@@ -73,7 +73,7 @@ class Answering:
         """
         Take the images in: decode, resize and encode them.
 
-        It comes before :meth:`steps`; the mission does not change.
+        It comes before :meth:`steps`; nothing that is said in the mission changes.
 
         :returns: after every piece of the work, an empty text.
         :raises LfmError: when an image cannot be used, or does not fit.
@@ -95,6 +95,10 @@ class Answering:
                 started = time.monotonic()
             self.image_seconds += time.monotonic() - started
 
+    def forget_images(self) -> None:
+        """Let go of what was looked at for a turn that did not come about."""
+        self._mission.sight.clear()
+
     def steps(self) -> Generator[str, None, None]:
         """
         Work until the turn is committed; closing the generator earlier undoes it.
@@ -108,6 +112,8 @@ class Answering:
             yield ''
         self.cached_tokens = min(self.cached_tokens, mission.state.position)
         while mission.unread:
+            for _ in mission.look_ahead(self._interrupt):
+                yield ''
             mission.read_next(self._interrupt)
             yield ''
         point = mission.save()

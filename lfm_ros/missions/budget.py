@@ -7,6 +7,8 @@ from lfm_ros.engine.model import Model
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.mission import KEPT_MARKS
+from lfm_ros.process import forget_peak
+from lfm_ros.process import peak_bytes
 from lfm_ros.process import rss_bytes
 
 MB = 1 << 20
@@ -32,6 +34,12 @@ def room_for_missions(model: Model, budget_mb: int) -> int:
     """
     model.stretch()
     taken, budget = rss_bytes(), budget_mb * MB
+    if model.vision:
+        # What it needs while it encodes is given back then, and would be missing the next time.
+        forget_peak()
+        model.vision.stretch()
+        taken = max(taken, peak_bytes())
+        model.vision.look_after()
     state = model.new_state()
     least = state.nbytes_at(min(LEAST_TOKENS, model.context_length)) + mark_bytes(model)
     room = budget - taken - MARGIN

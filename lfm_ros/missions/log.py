@@ -77,6 +77,10 @@ class MissionLog:
         if read_only:
             self._database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True)
             self._database.text_factory = decode
+            # It may not be changed here: what an older file lacks is empty in this connection.
+            version = self._database.execute('PRAGMA user_version').fetchone()[0]
+            for script in VERSIONS[max(version, 1):]:
+                self._database.executescript(script.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
             return
         if self._wal:
             try:  # SQLite would let everybody read it, and try long where it cannot write

@@ -172,6 +172,11 @@ class Mission(Transcript):
         self.calls.append(self.unread.pop(0))
         return logits[-1]
 
+    def look_ahead(self, interrupt: Interrupt | None = None) -> Iterator[None]:
+        """Look at what the next call shows; yields after every tile of an image."""
+        return self.sight.look_ahead(self._pictures(), self.ids, self.state.position,
+                                     self.unread[0], interrupt)
+
     def read_all(self) -> None:
         """Read all that is unread."""
         while self.unread:

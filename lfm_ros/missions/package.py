@@ -73,7 +73,8 @@ class Package:
             del fields['tokens']
             entries.append(fields)
             pictures.update({picture.digest: picture for picture in entry.images})
-        told = {'format': FORMAT, 'version': VERSION, 'mission_id': transcript.mission_id,
+        told = {'format': FORMAT, 'version': VERSION if pictures else 1,
+                'mission_id': transcript.mission_id,
                 'model': model, 'fingerprint': transcript.fingerprint, 'slid': transcript.slid,
                 'entries': entries, 'images': {
                     digest: {'tokens': p.tokens, 'rows': p.rows, 'columns': p.columns}

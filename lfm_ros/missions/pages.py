@@ -168,7 +168,7 @@ class _Pages:
         if size > PAGE - 35:
             here = least + (size - least) % (PAGE - 4)
             here = here if here <= PAGE - 35 else least
-        data = page[at:at + here]
+        data = bytearray(page[at:at + here])
         following = int.from_bytes(page[at + here:at + here + 4], 'big')
         while len(data) < size:
             page = self._page(following)
@@ -176,7 +176,7 @@ class _Pages:
                 raise ValueError('the rest of a row is not there')
             following = int.from_bytes(page[:4], 'big')
             data += page[4:4 + size - len(data)]
-        return row, _values(data)
+        return row, _values(bytes(data))
 
 
 def _values(data: bytes) -> list[Any]:

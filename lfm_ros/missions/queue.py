@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
+from lfm_ros.engine.picture import ImageSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Request
@@ -76,6 +77,10 @@ class RequestQueue:
                 return request
             held.add(request.query.mission_id)
         return None
+
+    def images(self) -> list[ImageSource]:
+        """Return the images of all requests that wait."""
+        return [image for request in self._waiting for image in request.query.images]
 
     def take_ended(self) -> list[Request]:
         """Return the requests that were cancelled or whose time is over."""

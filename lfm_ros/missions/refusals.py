@@ -44,6 +44,18 @@ def too_late_in_queue(seconds: float) -> LfmError:
                     'queue, before the work began: allow more time or ask less at once')
 
 
+def too_late_for_image(seconds: float) -> LfmError:
+    """Return the error of a request whose time was over before its image came."""
+    return LfmError(ErrorCode.TIMEOUT_IN_QUEUE, f'the time was over after {seconds:.1f} s without '
+                    'a camera frame: check the camera, or allow more time')
+
+
+def too_many_images() -> LfmError:
+    """Return the error of a request whose images find no place beside those that wait."""
+    return LfmError(ErrorCode.QUEUE_FULL, 'too many bytes of images wait already: ask again '
+                    'later, or send compressed images')
+
+
 def unexpected(error: Exception) -> LfmError:
     """Return the error of a turn that failed as nobody foresaw."""
     return LfmError(ErrorCode.INTERNAL, f'the turn failed and was undone '

@@ -36,8 +36,9 @@ def retell(told: Transcript, blank: Mission) -> Mission:
                 mission = Mission(told.mission_id, model, ids, head.prompt)
     mission.overflow = FORGET
     for entry in told.entries[1:]:
-        entry = _shown_again(entry, model)
         with suppress(LfmError):  # a text that is longer than the context
+            if entry.images and told.fingerprint != mission.fingerprint:
+                entry = _shown_again(entry, model)
             if entry.kind == OBSERVATION:
                 mission.observe(entry.prompt, entry.images)
             elif entry.kind == TURN:
@@ -47,11 +48,11 @@ def retell(told: Transcript, blank: Mission) -> Mission:
 
 
 def _shown_again(entry: Entry, model: Model) -> Entry:
-    """Return an entry with its images as another model sees them; a text model is told of them."""
-    if not entry.images:
-        return entry
-    if model.vision is None:
-        marks = '(an image) ' * len(entry.images)
-        return replace(entry, prompt=marks + entry.prompt, images=())
-    prepare = model.vision.processor.prepare
-    return replace(entry, images=tuple(prepare(image.pixels()) for image in entry.images))
+    """Return an entry with its images as another model sees them; it is told of the others."""
+    seen, lost = [], 0
+    for image in entry.images:
+        try:
+            seen.append(model.sight().processor.prepare(image.pixels()))
+        except LfmError:  # it reads text only, or refuses an image of this form
+            lost += 1
+    return replace(entry, prompt='(an image) ' * lost + entry.prompt, images=tuple(seen))

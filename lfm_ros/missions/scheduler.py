@@ -33,6 +33,7 @@ from lfm_ros.missions.request import Request
 from lfm_ros.missions.store import MissionStore
 
 MOST_JOBS = 256
+MOST_IMAGE_BYTES = 32 << 20  # of images that wait; one that is larger waits alone
 LOOK_PERIOD = 0.01  # seconds between two looks whether an image has come
 CARE_PERIOD = 1.0  # seconds between two looks at what is to be stored or has expired
 
@@ -56,6 +57,7 @@ class _Job:
     missions: frozenset[str]
     work: Callable[[], Any]
     future: Future[Any]
+    images: Sequence[ImageSource] = ()
 
 
 class Scheduler:
@@ -79,6 +81,7 @@ class Scheduler:
         self._jobs: deque[_Job] = deque()
         self._numbers = itertools.count(1)
         self._reading_ahead = Interrupt()
+        self._unreadable: set[str] = set()  # not read ahead until the next question
         self._change = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name='lfm_model', daemon=True)
@@ -122,12 +125,15 @@ class Scheduler:
             self._fail(displaced, refusals.displaced())
         return request
 
-    def call(self, work: Callable[[], Any], *missions: str) -> Future[Any]:
+    def call(self, work: Callable[[], Any], *missions: str,
+             images: Sequence[ImageSource] = ()) -> Future[Any]:
         """
         Do work on missions in the thread of the model; returns at once.
 
         :param missions: the work waits for the end of all requests to one of them that came
             earlier.
+        :param images: that the work takes in; it then waits for the end of any answer, since that
+            takes long.
         """
         future: Future[Any] = Future()
         with self._change:
@@ -136,15 +142,19 @@ class Scheduler:
             elif len(self._jobs) >= MOST_JOBS:
                 future.set_exception(LfmError(
                     ErrorCode.QUEUE_FULL, f'{MOST_JOBS} operations wait already: send fewer'))
+            elif images and not self._holds(images):
+                future.set_exception(refusals.too_many_images())
             else:
-                self._jobs.append(_Job(next(self._numbers), frozenset(missions), work, future))
+                self._jobs.append(_Job(next(self._numbers), frozenset(missions), work, future,
+                                       images))
                 self._change.notify()
         return future
 
     def observe(self, mission_id: str, text: str, images: Sequence[ImageSource] = ()
                 ) -> Future[Any]:
         """Tell or show a mission something that needs no answer; returns at once."""
-        return self.call(lambda: self.store.observe(mission_id, text, images), mission_id)
+        return self.call(lambda: self.store.observe(mission_id, text, images), mission_id,
+                         images=images)
 
     def stop(self) -> bool:
         """
@@ -168,11 +178,18 @@ class Scheduler:
         with self._change:
             if self._stopping:
                 raise refusals.not_active()
+            if request.query.images and not self._holds(request.query.images):
+                raise refusals.too_many_images()
             request.wake = self._wake
             request.number = next(self._numbers)
             displaced = self._queue.put(request, free=0 if self.running else 1)
             self._change.notify()
             return displaced
+
+    def _holds(self, images: Sequence[ImageSource]) -> bool:
+        """Tell whether images may wait, too; the caller holds the lock."""
+        waiting = [*self._queue.images(), *(i for job in self._jobs for i in job.images)]
+        return not waiting or sum(i.nbytes for i in [*waiting, *images]) <= MOST_IMAGE_BYTES
 
     def _wake(self) -> None:
         with self._change:
@@ -194,6 +211,7 @@ class Scheduler:
                 self.running = self._queue.take()
             if self.running:
                 self._answer(self.running)
+                self._unreadable.discard(self.running.query.mission_id)
                 self._last_speed, self._turn = self.tokens_per_second, None
                 self.running, idle_since = None, time.monotonic()
             elif not self._read_ahead():
@@ -219,12 +237,15 @@ class Scheduler:
             sampling = defaults.sampling.changed(query.sampling)
             self._turn = turn = Answering(mission, query.prompt, sampling, limits, query.aside,
                                           request.interrupt, query.images)
+            self.store.make_room_to_look(query.images, query.mission_id)
             self._follow(turn.look(), request)
             self.store.make_room(mission, turn.most_tokens)
             self._follow(turn.steps(), request)
             if not query.aside:
                 self.store.commit(query.mission_id)
         except Exception as error:
+            if turn:
+                turn.forget_images()
             if not known:
                 self.store.discard(request.query.mission_id)
             self._fail(request, self._reason(error), turn)
@@ -261,8 +282,8 @@ class Scheduler:
     def _ready(self) -> list[_Job]:
         """Return the work that may be done now; the caller holds the lock."""
         busy = self.running.query.mission_id if self.running else None
-        return [j for j in self._jobs
-                if busy not in j.missions and not self._queue.holds(j.missions, j.number)]
+        return [j for j in self._jobs if busy not in j.missions and not (busy and j.images)
+                and not self._queue.holds(j.missions, j.number)]
 
     def _look_around(self) -> None:
         """Serve what came in since the last call of the model."""
@@ -272,8 +293,10 @@ class Scheduler:
             for job in ready:
                 self._jobs.remove(job)
         for request in ended:
+            waited = time.monotonic() - request.arrived
             self._fail(request, refusals.cancelled() if request.cancelled else
-                       refusals.too_late_in_queue(time.monotonic() - request.arrived))
+                       refusals.too_late_in_queue(waited) if request.ready else
+                       refusals.too_late_for_image(waited))
         for job in ready:
             if not job.future.set_running_or_notify_cancel():
                 continue
@@ -292,16 +315,18 @@ class Scheduler:
 
     def _read_ahead(self) -> bool:
         """Read one call of an observation; false when there is nothing to read."""
-        mission = self.store.unread()
+        mission = self.store.unread(self._unreadable)
         if mission is None:
             return False
         try:
+            for _ in mission.look_ahead(self._reading_ahead):
+                return True  # a tile takes as long as a call
             mission.read_next(self._reading_ahead)
         except Interrupted:
             return False
         except Exception as error:  # the question that needs it will be answered with the error
             _log.error('reading ahead failed: %s', str(error) or type(error).__name__)
-            return False
+            self._unreadable.add(mission.mission_id)
         return True
 
 

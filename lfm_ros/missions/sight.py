@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from collections.abc import Iterable
+from collections.abc import Iterator
 
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.picture import Picture
@@ -51,18 +52,33 @@ class Sight:
         :param ids: of the mission; ``count`` of them from ``start`` on are read.
         :returns: float32 ``[image tokens, hidden]``; None when there are none.
         """
-        image_id, call = self._model.image_id, ids[start:start + count]
-        if image_id is None or image_id not in call:
+        if self._model.image_id not in ids[start:start + count]:
             return None
-        before, wanted, found = ids[:start].count(image_id), call.count(image_id), []
+        found = []
+        for picture, first, last in self._needed(pictures, ids, start, count):
+            for _ in self.look(picture, interrupt):
+                pass
+            found.append(self._features[picture.digest][first:last])
+        return np.concatenate(found)
+
+    def look_ahead(self, pictures: Iterable[Picture], ids: list[int], start: int, count: int,
+                   interrupt: Interrupt | None = None) -> Generator[None, None, None]:
+        """Have at hand what :meth:`features` will need; yields after every tile."""
+        if self._model.image_id in ids[start:start + count]:
+            for picture, _, _ in self._needed(pictures, ids, start, count):
+                yield from self.look(picture, interrupt)
+
+    def _needed(self, pictures: Iterable[Picture], ids: list[int], start: int, count: int
+                ) -> Iterator[tuple[Picture, int, int]]:
+        """Return the pictures whose tokens are among these ids, and which of their rows are."""
+        image_id = self._model.sight().tokens.image
+        before, wanted = ids[:start].count(image_id), ids[start:start + count].count(image_id)
         for picture in pictures:
             if wanted and before < picture.tokens:
-                for _ in self.look(picture, interrupt):
-                    pass
-                found.append(self._features[picture.digest][before:before + wanted])
-                wanted -= len(found[-1])
+                last = min(picture.tokens, before + wanted)
+                yield picture, before, last
+                wanted -= last - before
             before = max(0, before - picture.tokens)
         if wanted:  # only an archive that somebody made up gets here
             raise LfmError(ErrorCode.MODEL_RUN_FAILED, 'the mission lacks an image that it was '
                            'shown: delete it, or rewind it to before the image')
-        return np.concatenate(found)

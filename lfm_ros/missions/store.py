@@ -3,6 +3,7 @@
 """All missions of a node, by name: in memory as far as they fit, the rest put aside."""
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 import logging
@@ -67,10 +68,13 @@ class MissionStore:
     @property
     def nbytes(self) -> int:
         """Return the memory of all states."""
-        missions = [slot.mission for slot in list(self._slots.values())]
+        slots = list(self._slots.values())
+        aside = sum(picture.nbytes for slot in slots if slot.aside
+                    for entry in slot.aside.entries for picture in entry.images)
+        missions = [slot.mission for slot in slots]
         features = self.model.vision.nbytes if self.model.vision else 0
         return self._blank.nbytes + sum(m.nbytes for m in missions if m) + features + \
-            self.storage.memory
+            self.storage.memory + aside
 
     @property
     def written(self) -> tuple[int, int, int]:
@@ -106,6 +110,7 @@ class MissionStore:
         known = mission_id in self
         try:
             check_images(images)
+            self.make_room_to_look(images, mission_id)
             prepare = self.model.sight().processor.prepare if images else None
             pictures = [prepare(image.pixels()) for image in images if prepare]
             mission = self.get_or_create(mission_id)
@@ -138,6 +143,16 @@ class MissionStore:
         tokens = min(tokens, self.model.context_length)
         self._free(mission.state.nbytes_at(tokens) - mission.state.nbytes, mission.mission_id)
         mission.state.reserve(tokens)
+
+    def make_room_to_look(self, images: Sequence[ImageSource], mission_id: str) -> None:
+        """
+        See that the largest of these images can be taken in, put missions aside if need be.
+
+        :param mission_id: of the mission that looks; it stays.
+        :raises LfmError: OVER_BUDGET.
+        """
+        if self.keeping.room:
+            self._free(max((image.memory for image in images), default=0), mission_id)
 
     def discard(self, mission_id: str) -> None:
         """Delete a mission if it is there."""
@@ -240,10 +255,10 @@ class MissionStore:
                 self._collect()
         return name
 
-    def unread(self) -> Mission | None:
-        """Return a mission in memory with something left to read."""
-        return next((s.mission for s in self._slots.values() if s.mission and s.mission.unread),
-                    None)
+    def unread(self, but: Container[str] = ()) -> Mission | None:
+        """Return a mission in memory with something left to read, and not one of these."""
+        return next((s.mission for s in self._slots.values() if s.mission and s.mission.unread
+                     and s.mission_id not in but), None)
 
     def look_after(self, idle_seconds: float) -> None:
         """
@@ -382,8 +397,8 @@ class MissionStore:
             return
         try:
             mission.read_all()
-        except LfmError as error:  # the next turn will be answered with it
-            _log.error('a mission cannot be read: %s', error.message)
+        except Exception as error:  # the next turn will be answered with it
+            _log.error('a mission cannot be read: %s', error)
             return
         self.storage.save(mission)
         slot.storing = mission.digest

@@ -18,7 +18,6 @@ from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
@@ -36,9 +35,14 @@ class CameraImage:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.is_wanted = True
         self.header: Any = None
         self._frame: RawFrame | CompressedFrame | None = None
         self._error: LfmError | None = None
+
+    def drop(self) -> None:
+        """Take note that nobody waits for it any more."""
+        self.is_wanted = False
 
     def give(self, frame: RawFrame | CompressedFrame) -> None:
         """Take the frame."""
@@ -53,6 +57,16 @@ class CameraImage:
     def ready(self) -> bool:
         """Tell whether either has come."""
         return self._frame is not None or self._error is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it takes while it waits."""
+        return self._frame.nbytes if self._frame else 0
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes to take it in."""
+        return self._frame.memory if self._frame else 0
 
     def pixels(self) -> np.ndarray:
         """
@@ -89,7 +103,7 @@ class Camera:
         self._wishes: list[CameraImage] = []
         self._latest: tuple[str, bytes, float] | None = None  # topic, message, when it came
         self._refused_age = 0.0
-        self._used = time.monotonic()
+        self._used = self._since = time.monotonic()
         # Simulated time may stand still.
         self._timer = node.create_timer(PERIOD, self._tick,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -118,7 +132,7 @@ class Camera:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for wish in [w for w in self._wishes if now >= w.deadline]:
+        for wish in [w for w in self._wishes if now >= w.deadline or not w.is_wanted]:
             wish.fail(self._refusal())
             self._wishes.remove(wish)
         if self._wishes or self._keep_alive < 0:
@@ -134,18 +148,20 @@ class Camera:
         A reliable subscription does not match a camera that offers best effort; one of best effort
         matches all and may lose every frame that is larger than a segment of shared memory.
         """
-        for topic in TOPICS:
-            offers = self._publishers(topic)
-            if offers:
-                break
-        else:
+        offered = {topic: offers for topic in TOPICS if (offers := self._publishers(topic))}
+        if self._subscribed and not self._latest and len(offered) > 1 and \
+                time.monotonic() - self._since > self._patience / 2:
+            offered.pop(self._subscribed[0], None)  # it is advertised, but nothing comes
+        if not offered:
             return
+        topic, offers = next(iter(offered.items()))
         reliable = all(o.qos_profile.reliability == ReliabilityPolicy.RELIABLE for o in offers)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        if (topic, reliability) == self._subscribed:
+        if (topic, reliability) == self._subscribed or self._latest and self._subscribed and \
+                topic != self._subscribed[0] and self._subscribed[0] in offered:
             return
         self._unsubscribe()
-        self._subscribed = topic, reliability
+        self._subscribed, self._since = (topic, reliability), time.monotonic()
         self._subscription = self._node.create_subscription(
             TOPICS[topic][0], topic, lambda data: self._on_frame(topic, data),
             QoSProfile(depth=1, reliability=reliability), raw=True)
@@ -160,8 +176,9 @@ class Camera:
         return self._node.get_publishers_info_by_topic(name)
 
     def _on_frame(self, topic: str, data: bytes) -> None:
-        self._latest = topic, data, time.monotonic()
-        self._serve()
+        if self._subscribed and self._subscribed[0] == topic:  # else it was on its way
+            self._latest = topic, data, time.monotonic()
+            self._serve()
 
     def _serve(self) -> None:
         """Give the latest frame to all who wait, if it is not too old."""
@@ -169,7 +186,12 @@ class Camera:
             return
         topic, data, came = self._latest
         kind, frame_class = TOPICS[topic]
-        message = deserialize_message(data, kind)
+        try:
+            message = deserialize_message(data, kind)
+        except Exception as error:  # of the middleware; what came is no frame of this type
+            self._latest = None
+            self._node.get_logger().warning(f'a camera frame cannot be read ({error})')
+            return
         age = self._age(message.header.stamp, came)
         self._refused_age = age
         if self._max_age and age > self._max_age:
@@ -189,9 +211,9 @@ class Camera:
         here = time.monotonic() - came
         if not (stamp.sec or stamp.nanosec):
             return here
-        clock = self._node.get_clock()
-        age = (clock.now() - Time.from_msg(stamp, clock_type=clock.clock_type)).nanoseconds / 1e9
-        return max(age, 0.0)
+        now = self._node.get_clock().now().nanoseconds
+        age = (now - stamp.nanosec) / 1e9 - stamp.sec  # seconds of a stamp may be negative
+        return age if age >= 0 else here  # from the future: clocks that differ, or one that jumped
 
     def _refusal(self) -> LfmError:
         if self._latest:
@@ -200,8 +222,12 @@ class Camera:
                             f'{self._refused_age:.1f} s old and image.max_age is '
                             f'{self._max_age:g} s: check the camera and the clock that stamps '
                             'its frames')
-        names = [f'{self._node.resolve_topic_name(topic)} ({len(self._publishers(topic))} '
-                 'publishers)' for topic in TOPICS]
+        names = []
+        for topic in TOPICS:
+            count = len(self._publishers(topic))
+            silent = f'{count} publisher{"s" * (count > 1)}, none sent a frame'
+            names.append(f'{self._node.resolve_topic_name(topic)} '
+                         f'({silent if count else "no publisher"})')
         return LfmError(ErrorCode.NO_CAMERA_FRAME, f'no camera frame came within '
                         f'{self._patience:g} s on {" or ".join(names)}: remap ~/image or '
                         '~/image/compressed to the topic of the camera')

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from lfm_ros.engine.picture import check_size
 from lfm_ros.engine.picture import decode
+from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.engine.picture import invalid
+from lfm_ros.engine.picture import PIXEL_MEMORY
 import numpy as np
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -26,6 +28,7 @@ _BAYER = {f'bayer_{order}{8 * size}': (order, size)
 # Bilinear interpolation of a colour that every fourth pixel has, and of one that every second has.
 _QUARTER = ((1, 2, 1), (2, 4, 2), (1, 2, 1))
 _HALF = ((0, 1, 0), (1, 4, 1), (0, 1, 0))
+STRIP = 64  # rows, an even number
 
 
 class RawFrame:
@@ -36,6 +39,11 @@ class RawFrame:
     """
 
     ready = True
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it takes while it waits."""
+        return len(self._message.data)
 
     def __init__(self, message: Image) -> None:
         self.header = message.header
@@ -50,6 +58,11 @@ class RawFrame:
             raise invalid(f'an image has {len(message.data)} bytes of data but {height} rows of '
                           f'{step}: send all of it')
 
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes to convert and resize it."""
+        return PIXEL_MEMORY * self._message.width * self._message.height
+
     def pixels(self) -> np.ndarray:
         """Return it as uint8 RGB ``[height, width, 3]``."""
         return to_rgb(self._message)
@@ -60,9 +73,19 @@ class CompressedFrame:
 
     ready = True
 
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it takes while it waits."""
+        return len(self._message.data)
+
     def __init__(self, message: CompressedImage) -> None:
         self.header = message.header
         self._message = message
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes to decode and resize it."""
+        return EncodedImage(bytes(self._message.data)).memory
 
     def pixels(self) -> np.ndarray:
         """
@@ -82,11 +105,20 @@ def to_rgb(message: Image) -> np.ndarray:
     width, height, encoding = message.width, message.height, message.encoding
     rows = np.frombuffer(message.data, np.uint8, height * message.step)
     rows = rows.reshape(height, message.step)
-    if encoding in _YUV:
-        return _from_yuv(rows[:, :2 * width].reshape(height, width // 2, 4), _YUV[encoding])
-    if encoding in _BAYER:
-        order, size = _BAYER[encoding]
-        return _demosaic(_numbers(rows, width, size, message.is_bigendian), order)
+    if encoding in _YUV or encoding in _BAYER:
+        # Some rows at a time: colours are computed in float32. A mosaic needs its neighbours.
+        found = np.empty((height, width, 3), np.uint8)
+        for low in range(0, height, STRIP):
+            first, last = max(0, low - 2), low + STRIP
+            if encoding in _YUV:
+                quads = rows[first:last + 2, :2 * width].reshape(-1, width // 2, 4)
+                strip = _from_yuv(quads, _YUV[encoding])
+            else:
+                order, size = _BAYER[encoding]
+                strip = _demosaic(_numbers(rows[first:last + 2], width, size,
+                                           message.is_bigendian), order)
+            found[low:last] = strip[low - first:][:STRIP]
+        return found
     size, count, order = _PLAIN[encoding]
     values = _numbers(rows, width * count, size, message.is_bigendian)
     return values.reshape(height, width, count)[:, :, order]

@@ -18,6 +18,7 @@ from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
 from lfm_ros.node import convert
 from lfm_ros.node.camera import Camera
+from lfm_ros.node.camera import CameraImage
 from lfm_ros.node.deferred import DeferredActionServer
 from lfm_ros.node.deferred import DeferredService
 from lfm_ros.node.deferred import run_later
@@ -94,6 +95,9 @@ class Questions:
 
         def complete(answer: Answer) -> None:
             headers = [image.header for image in images if image.header]
+            for image in images:
+                if isinstance(image, CameraImage):
+                    image.drop()
             run_later(self._node, lambda: on_answer(answer, headers))
 
         try:
