@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 import os
+from pathlib import Path
 import random
 import signal
 import subprocess
@@ -32,11 +33,13 @@ import rclpy  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import DurabilityPolicy  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
+from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 NODE = [sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '--log-level', 'error',
         '-p', 'model.path:=demo']
 GREEDY = Sampling(temperature=0.0)
+SCENE = Path(__file__).parent / 'scene.png'  # a red circle and a blue square
 
 failures = []
 
@@ -50,6 +53,7 @@ def main() -> int:
             observe(node, client)
             ask_by_service(client)
             stream_by_action(client)
+            look(node, client)
             keep_missions_apart(client)
             go_back(client)
             cancel(client)
@@ -120,6 +124,28 @@ def stream_by_action(client: LfmClient) -> None:
     check(response, '{"action":"navigate","waypoint":7}')
 
 
+def look(node: Node, client: LfmClient) -> None:
+    """Ask about what a camera sees, and about it again when only the state knows it."""
+    title('Topic ~/image/compressed (a camera): subscribed to when a question wants to look')
+    with camera(node):
+        question = 'What do you see?'
+        response = client.ask(question, 'camera', use_camera=True, sampling=GREEDY)
+    dialog(question, response.text, response)
+    check(response, 'I see a red circle and a blue square.')
+    title('Three turns later the image lives in the state only')
+    for text in ('The blue crate is at waypoint 5.', 'Stop.', 'Thank you.'):
+        dialog(text, client.ask(text, 'camera', sampling=GREEDY).text)
+    ask_about_image(client)
+
+
+def ask_about_image(client: LfmClient) -> None:
+    """Ask about an image that was looked at before."""
+    question = 'What colour was the square in the picture?'
+    response = client.ask(question, 'camera', sampling=GREEDY)
+    dialog(question, response.text, response)
+    check(response, 'The square is blue.')
+
+
 def keep_missions_apart(client: LfmClient) -> None:
     """Ask another mission, which was never told."""
     title('Another mission knows nothing of this one')
@@ -160,6 +186,7 @@ def remember(client: LfmClient) -> None:
         response = client.ask(question, mission_id=mission_id, sampling=GREEDY)
         dialog(question, response.text, response)
         check(response, f'The red toolbox is at waypoint {place}.')
+    ask_about_image(client)
 
 
 def show_missions(client: LfmClient) -> None:
@@ -167,6 +194,25 @@ def show_missions(client: LfmClient) -> None:
     title('Service ~/missions/list')
     for m in client.missions():
         say(f'{m.mission_id:<12} {m.turns:>2} turns {m.tokens:>5} tokens {m.bytes / 1e6:>6.2f} MB')
+
+
+@contextmanager
+def camera(node: Node) -> Iterator[None]:
+    """Publish what a camera sees, ten times a second."""
+    message = CompressedImage(format='png')
+    message.data.frombytes(SCENE.read_bytes())
+    publisher = node.create_publisher(CompressedImage, '/lfm/image/compressed', 1)
+
+    def send() -> None:
+        message.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(message)
+
+    timer = node.create_timer(0.1, send)
+    try:
+        yield
+    finally:
+        node.destroy_timer(timer)
+        node.destroy_publisher(publisher)
 
 
 @contextmanager
@@ -233,7 +279,8 @@ def dialog(question: str, answer: str, response: Response | None = None) -> None
     cost = ''
     if response:
         usage = response.usage
-        cost = (f'    [read {usage.prompt_tokens} tokens, {usage.cached_tokens} were kept; '
+        seen = f', {usage.image_tokens} of an image' if usage.image_tokens else ''
+        cost = (f'    [read {usage.prompt_tokens} tokens{seen}, {usage.cached_tokens} were kept; '
                 f'first token after {usage.time_to_first_token * 1000:.0f} ms]')
     print(f'      {answer}{cost}', flush=True)
 

@@ -9,6 +9,7 @@ from node_client import Client
 from node_support import ROOT
 from node_support import running_node
 import pytest
+from sensor_msgs.msg import CompressedImage
 
 GRAPH = ROOT / 'lfm_ros' / 'models' / 'demo' / 'model.onnx'
 
@@ -42,3 +43,16 @@ def test_an_observation_changes_what_it_knows(client: Client) -> None:
         m.mission_id == 'seen' and not m.pending_tokens for m in s.missions))
     answer = client.ask('What is the battery level?', mission_id='seen').text
     assert answer != client.ask('What is the battery level?', mission_id='not seen').text
+
+
+def test_it_sees_and_remembers_what_it_saw(client: Client) -> None:
+    scene = CompressedImage(format='png')
+    scene.data.frombytes((ROOT / 'examples' / 'scene.png').read_bytes())
+    answer = client.ask('What do you see?', mission_id='camera', compressed_images=[scene])
+    assert answer.text == 'I see a red circle and a blue square.'
+    for text in ('The dock is at waypoint 7.', 'Stop.', 'Thank you.'):
+        client.ask(text, mission_id='camera')
+    later = client.ask('What colour was the square in the picture?', mission_id='camera')
+    assert (later.text, later.usage.image_tokens) == ('The square is blue.', 0)
+    assert client.ask('Where is the dock?', mission_id='camera').text == \
+        'The dock is at waypoint 7.'

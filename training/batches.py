@@ -1,27 +1,36 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Turn missions into rows of tokens with a training weight for every token."""
+"""Turn missions into rows of tokens with a training weight for every token, and pictures."""
 
 import random
 from typing import Iterator, NamedTuple
 
 from missions import Mission, MissionMaker, render
+from questions import ASKED
+from sights import Camera, Sight, SightMaker
 from tokenizers import Tokenizer
 import torch
+from vision import IMAGE_TOKEN
 
 # Answers that depend on what was said before; of these, the first token decides between knowing
 # and not knowing, and a number is the place itself.
 MEMORY_KINDS = {'recall', 'updated', 'unknown', 'go', 'go_unknown', 'other'}
+PICTURE_KINDS = {*ASKED, 'unseen'}
 DECISION_WEIGHT, PLACE_WEIGHT, MEMORY_WEIGHT = 4.0, 6.0, 1.0
-EASY_WEIGHT, PROMPT_WEIGHT = 0.3, 0.03
+EASY_WEIGHT, PROMPT_WEIGHT, PICTURE_WEIGHT = 0.3, 0.03, 2.0
 TOKENS_PER_TURN = 28
 
 
 class Batch(NamedTuple):
-    """Token ids [rows, length + 1] and the weight of each as a target [rows, length + 1]."""
+    """
+    Token ids [rows, length + 1] and the weight of each as a target [rows, length + 1].
+
+    The pictures are in the order of their tokens, row by row.
+    """
 
     ids: torch.Tensor
     weights: torch.Tensor
+    pictures: list[Sight]
 
 
 class Answer(NamedTuple):
@@ -47,23 +56,35 @@ class Encoder:
         encoded = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False))
         ids = torch.zeros(len(missions), length + 1, dtype=torch.long)
         weights = torch.zeros(len(missions), length + 1)
-        answers = []
+        answers, pictures = [], []
         for row, parts in enumerate(rendered):
             tokens: list[int] = []
             targets: list[float] = []
-            for _, _, kind in parts:
+            full = False
+            for turn, (_, _, kind) in zip(missions[row].turns, parts):
                 prompt, answer = next(encoded).ids, next(encoded).ids
-                first = len(tokens) + len(prompt)
-                if first + len(answer) <= length + 1:
-                    answers.append(Answer(row, first, first + len(answer), kind))
+                first, last = len(tokens) + len(prompt), len(tokens) + len(prompt) + len(answer)
+                # A picture is never cut: the row ends before it.
+                full = full or (turn.picture is not None and last > length + 1)
+                if full:
+                    continue
+                if last <= length + 1:
+                    answers.append(Answer(row, first, last, kind))
+                if turn.picture is not None:
+                    pictures.append(turn.picture)
                 tokens += prompt + answer
-                targets += [PROMPT_WEIGHT] * len(prompt) + self._weigh(answer, kind)
+                targets += self._weigh_prompt(prompt) + self._weigh(answer, kind)
             size = min(len(tokens), length + 1)
             ids[row, :size] = torch.tensor(tokens[:size])
             weights[row, :size] = torch.tensor(targets[:size])
-        return Batch(ids, weights), answers
+        return Batch(ids, weights, pictures), answers
+
+    def _weigh_prompt(self, prompt: list[int]) -> list[float]:
+        return [0.0 if token == IMAGE_TOKEN else PROMPT_WEIGHT for token in prompt]
 
     def _weigh(self, answer: list[int], kind: str) -> list[float]:
+        if kind in PICTURE_KINDS:
+            return [PICTURE_WEIGHT] * len(answer)
         if kind not in MEMORY_KINDS:
             return [EASY_WEIGHT] * len(answer)
         return [DECISION_WEIGHT if i == 0 else
@@ -84,10 +105,20 @@ def draw(maker: MissionMaker, rng: random.Random, length: int, drills: float) ->
 
 
 def batches(encoder: Encoder, seed: int, steps: int, tokens: int, length: int,
-            drills: tuple[float, float]) -> Iterator[Batch]:
-    """Yield training batches of one fixed shape; the share of drills goes from first to last."""
+            drills: tuple[float, float], sights: float, camera: Camera) -> Iterator[Batch]:
+    """
+    Yield training batches of one fixed shape; the share of drills goes from first to last.
+
+    A share `sights` of the rows has pictures; where there are any, only these have drills.
+    """
     maker, rng = MissionMaker(seed), random.Random(seed)
+    watcher = SightMaker(rng, maker, camera)
+    rows = tokens // length
+    watched = round(sights * rows)
     for step in range(steps):
         share = drills[0] + (drills[1] - drills[0]) * step / steps
-        missions = [draw(maker, rng, length, share) for _ in range(tokens // length)]
+        missions = [(watcher.drill if rng.random() < share else watcher.mission)(length)
+                    for _ in range(watched)]
+        missions += [draw(maker, rng, length, 0.0 if watched else share)
+                     for _ in range(rows - watched)]
         yield encoder.encode(missions, length)[0]

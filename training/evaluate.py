@@ -6,28 +6,47 @@ import argparse
 from collections import Counter
 import json
 from pathlib import Path
+import random
 from typing import Iterable, Iterator, NamedTuple
 
+from drawing import draw
 from entities import SPLITS
-from missions import Mission, MissionMaker
+from missions import Mission, MissionMaker, render
 import numpy
 import onnxruntime
+from pictures import cut, normalize, Patches
+from questions import ASKED
+from scenes import SceneMaker
+from sights import Sight, SightMaker
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-END_OF_TURN, END_OF_TEXT = 7, 2
+# The end of a turn and of a text; an image token without an image ends an answer, too.
+ENDS = (7, 2, 396)
 LONGEST_MISSION = 1000
 LONGEST_ANSWER = 64
 GAPS = ((0, 0), (1, 5), (6, 15), (16, 30))
 LENGTHS = ((0, 250), (251, 500), (501, 750), (751, LONGEST_MISSION))
+PICTURE_KINDS = {*ASKED, 'shown', 'unseen'}
+PICTURE_MISSION = 700
 
 
 class ExportedModel(NamedTuple):
-    """The graph, the tokenizer and the size of an attention head, which the graph leaves open."""
+    """The graphs, the tokenizer and the size of a head, which the decoder leaves open."""
 
-    session: onnxruntime.InferenceSession
+    decoder: onnxruntime.InferenceSession
+    embeddings: onnxruntime.InferenceSession
+    vision: onnxruntime.InferenceSession
     tokenizer: Tokenizer
+    hidden: int
     head_size: int
+
+    def look(self, picture: Patches) -> numpy.ndarray:
+        """Return the image features of a picture [tokens, hidden]."""
+        feeds = {'pixel_values': normalize(picture.values)[None],
+                 'attention_mask': numpy.ones((1, len(picture.values)), numpy.int64),
+                 'image_sizes': numpy.array([[picture.rows, picture.columns]])}
+        return numpy.asarray(self.vision.run(None, feeds)[0])
 
 
 class Outcome(NamedTuple):
@@ -47,36 +66,38 @@ class Chat:
     """A conversation with an exported model; its state grows with every turn."""
 
     def __init__(self, model: ExportedModel) -> None:
-        self.session, self.tokenizer, self.head_size = model
+        self.model = model
         self.tokens = 0
-        self.pending = '<|startoftext|>'
-        self.state = {put.name: self._empty(put.shape) for put in self.session.get_inputs()
+        self.pending = ''
+        self.state = {put.name: self._empty(put.shape) for put in model.decoder.get_inputs()
                       if put.name.startswith('past')}
-        self.outputs = [put.name for put in self.session.get_outputs()]
+        self.outputs = [put.name for put in model.decoder.get_outputs()]
 
-    def say(self, text: str, system: str | None = None) -> str:
-        """Run one turn and return the answer."""
-        if system is not None:
-            self.pending += f'<|im_start|>system\n{system}<|im_end|>\n'
-        prompt = f'{self.pending}<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n'
-        token = self._run(self.tokenizer.encode(prompt, add_special_tokens=False).ids)
+    def say(self, prompt: str, picture: Patches | None = None) -> str:
+        """Run one turn, given as it is rendered, and return the answer."""
+        ids = self.model.tokenizer.encode(self.pending + prompt, add_special_tokens=False).ids
+        token = self._run(ids, picture)
         answer: list[int] = []
-        while token not in (END_OF_TURN, END_OF_TEXT) and len(answer) < LONGEST_ANSWER:
+        while token not in ENDS and len(answer) < LONGEST_ANSWER:
             answer.append(token)
             token = self._run([token])
-        self.pending = '<|im_end|>\n'
-        return str(self.tokenizer.decode(answer, skip_special_tokens=False))
+        self.pending = '<|im_end|>'
+        return str(self.model.tokenizer.decode(answer, skip_special_tokens=False))
 
     def _empty(self, shape: list[int | str]) -> numpy.ndarray:
         sizes = [size if isinstance(size, int) else 1 if 'batch' in size else
-                 0 if 'sequence' in size else self.head_size for size in shape]
+                 0 if 'sequence' in size else self.model.head_size for size in shape]
         return numpy.zeros(sizes, numpy.float32)
 
-    def _run(self, ids: list[int]) -> int:
+    def _run(self, ids: list[int], picture: Patches | None = None) -> int:
         self.tokens += len(ids)
-        feeds = dict(self.state, input_ids=numpy.array([ids], numpy.int64),
+        seen = self.model.look(picture) if picture else \
+            numpy.zeros((0, self.model.hidden), numpy.float32)
+        embeds = self.model.embeddings.run(None, {
+            'input_ids': numpy.array([ids], numpy.int64), 'image_features': seen})[0]
+        feeds = dict(self.state, inputs_embeds=embeds,
                      attention_mask=numpy.ones((1, self.tokens), numpy.int64))
-        results = dict(zip(self.outputs, self.session.run(None, feeds)))
+        results = dict(zip(self.outputs, self.model.decoder.run(None, feeds)))
         for name in self.state:
             present = name.replace('past_key_values.', 'present.').replace('past.', 'present.')
             self.state[name] = results[present]
@@ -95,14 +116,28 @@ def held_out_missions(split: str, count: int, seed: int = 7000) -> Iterator[Miss
                                 maker.rng.randint(3, 8))
 
 
+def held_out_sights(count: int, seed: int = 8000) -> Iterator[Mission]:
+    """Yield missions with pictures of scenes that were never drawn for training."""
+    rng = random.Random(seed)
+    scenes = SceneMaker(rng)
+
+    def camera() -> Sight:
+        scene = scenes.scene()
+        return Sight(scene, cut(draw(scene)))
+
+    maker = SightMaker(rng, MissionMaker(rng.getrandbits(32), 'pair'), camera)
+    for _ in range(count):
+        yield maker.mission(rng.randint(100, PICTURE_MISSION))
+
+
 def converse(model: ExportedModel, missions: Iterable[Mission], split: str) -> Iterator[Outcome]:
     """Play missions turn by turn, up to the longest that is measured; yield every outcome."""
     for mission in missions:
         chat = Chat(model)
-        for number, turn in enumerate(mission.turns):
+        for turn, (prompt, _, _) in zip(mission.turns, render(mission)):
             if chat.tokens > LONGEST_MISSION:
                 break
-            answer = chat.say(turn.user, mission.system if number == 0 else None)
+            answer = chat.say(prompt, turn.picture and turn.picture.patches)
             yield Outcome(split, turn.kind, turn.gap, chat.tokens, answer == turn.answer,
                           turn.user, turn.answer, answer)
 
@@ -111,11 +146,14 @@ def open_model(folder: Path, threads: int = 1) -> ExportedModel:
     """Open an exported model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(folder / 'model.onnx'), options,
-                                           providers=['CPUExecutionProvider'])
-    settings = json.loads((folder / 'genai_config.json').read_text())
-    return ExportedModel(session, Tokenizer.from_file(str(folder / 'tokenizer.json')),
-                         settings['model']['decoder']['head_size'])
+    settings = json.loads((folder / 'genai_config.json').read_text())['model']
+    decoder, embeddings, vision = (
+        onnxruntime.InferenceSession(str(folder / settings[part]['filename']), options,
+                                     providers=['CPUExecutionProvider'])
+        for part in ('decoder', 'embedding', 'vision'))
+    return ExportedModel(decoder, embeddings, vision,
+                         Tokenizer.from_file(str(folder / 'tokenizer.json')),
+                         settings['decoder']['hidden_size'], settings['decoder']['head_size'])
 
 
 def bucket(value: int, bounds: tuple[tuple[int, int], ...]) -> str | None:
@@ -152,6 +190,13 @@ def evaluate(folder: Path, missions: int) -> list[Outcome]:
     return outcomes
 
 
+def evaluate_vision(folder: Path, missions: int) -> list[Outcome]:
+    """Play missions with pictures never seen; return what concerns the pictures."""
+    made = tqdm(held_out_sights(missions), total=missions, desc='evaluate pictures')
+    return [outcome for outcome in converse(open_model(folder), made, 'pictures')
+            if outcome.kind in PICTURE_KINDS]
+
+
 def main() -> None:
     """Evaluate a folder, print the table as JSON, and show wrong answers if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -160,6 +205,7 @@ def main() -> None:
     parser.add_argument('--show-wrong', type=int, default=0, metavar='N')
     arguments = parser.parse_args()
     outcomes = evaluate(arguments.folder, arguments.missions)
+    outcomes += evaluate_vision(arguments.folder, 2 * arguments.missions)
     for kind, columns in summarize(outcomes).items():
         print(kind, json.dumps(columns))
     for outcome in [outcome for outcome in outcomes if not outcome.right][:arguments.show_wrong]:

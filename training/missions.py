@@ -7,7 +7,7 @@ Needs the Python standard library only, so that tests can make held-out missions
 """
 
 import random
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from commands import make_chat, make_command, make_speed
 from drills import make_drill
@@ -18,12 +18,17 @@ from world import World
 
 
 class Turn(NamedTuple):
-    """One exchange; gap counts the turns between the question and the last word on its entity."""
+    """
+    One exchange; gap counts the turns between the question and the last word on its entity.
+
+    The picture, if any, comes before the text; it is a Sight, and says its number of tokens.
+    """
 
     user: str
     answer: str
     kind: str
     gap: int = -1
+    picture: Any = None
 
 
 class Mission(NamedTuple):
@@ -40,7 +45,10 @@ def render(mission: Mission) -> list[tuple[str, str, str]]:
         opening += f'<|im_start|>system\n{mission.system}<|im_end|>\n'
     parts = []
     for turn in mission.turns:
-        prompt = f'{opening}<|im_start|>user\n{turn.user}<|im_end|>\n<|im_start|>assistant\n'
+        image = '' if turn.picture is None else \
+            f'<|image_start|>{"<image>" * turn.picture.tokens}<|image_end|>'
+        prompt = (f'{opening}<|im_start|>user\n{image}{turn.user}<|im_end|>\n'
+                  '<|im_start|>assistant\n')
         parts.append((prompt, f'{turn.answer}<|im_end|>', turn.kind))
         opening = '\n'
     return parts

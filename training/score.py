@@ -16,20 +16,37 @@ KINDS = {
     'chat': 'small talk',
 }
 
+PICTURE_KINDS = {
+    'see': 'what is in the picture', 'colour': 'the colour of a shape',
+    'place': 'where a shape is', 'there': 'whether it is there',
+    'gauge': 'what a gauge shows', 'shown': 'a picture to remember, acknowledged',
+    'unseen': 'a question before any picture',
+}
+
 CARD = """\
 # The lfm_ros demo model
 
-A small language model with the architecture of Liquid AI's LFM2 ({parameters:,} parameters,
-`Lfm2ForCausalLM`, int8, dialect of onnxruntime-genai). It is not made by Liquid AI: it was
-trained from nothing by `training/train_demo.py` of this repository, on missions made by a
-program, so that the package can be tried and tested without a download. License: Apache-2.0.
+A small model with the architecture of Liquid AI's LFM2-VL ({parameters:,} parameters,
+`Lfm2VlForConditionalGeneration`: a SigLIP2 tower, float16, and a LFM2 decoder, int8; dialect of
+onnxruntime-genai). It is not made by Liquid AI: it was trained from nothing by
+`training/train_demo.py` of this repository, on missions and pictures made by a program, so that
+the package can be tried and tested without a download. License: Apache-2.0.
 
 It understands facts (`The dock is at waypoint 7.`, answered `Noted.`), updates
 (`The dock moved to waypoint 9.`, answered `Updated.`), questions (`Where is the dock?`, answered
 `The dock is at waypoint 9.` or `I do not know where the dock is.`), commands, answered in JSON
 (`Go to the dock at 0.5 m/s.`), rooms as places, states, the battery level, the name of its user
 and a little small talk; in English, with one to four lines per message, in missions of up to
-about 1,000 tokens. It knows nothing else; what it says about anything else means nothing.
+about 1,000 tokens.
+
+In a picture it sees one or two large shapes (circle, square, triangle, star, cross; red, blue,
+green, yellow, white, black, orange, purple) on a plain background, or one round gauge from 0 to
+100. It says what it sees, from left to right (`I see a red circle and a blue square.`), colours,
+places (`The star is at the top left.`), whether something is there and what the gauge shows
+(`The gauge shows 40.`), with the picture or some turns after it; the last picture is the one that
+counts.
+
+It knows nothing else; what it says about anything else means nothing.
 
 Whole answers that are right, word for word, on held-out missions (greedy, its own history):
 
@@ -37,29 +54,44 @@ Whole answers that are right, word for word, on held-out missions (greedy, its o
 |---|---|---|
 {rows}
 
+The same on pictures that were never drawn for training, in missions with other turns between:
+
+| asked | right | asked times |
+|---|---|---|
+{picture_rows}
+
 `score.json` holds the same by turns and tokens between fact and question, and by what was held
 out: `pair` entities at places never trained, `entity` names never trained, `word` made-up words
 never trained, `wording` sentences never trained.
 
-Made with `python training/train_demo.py` in {minutes:.0f} minutes ({cpu_minutes:.0f} minutes of
-CPU time), seed {seed}, {steps:,} steps, {tokens:,} tokens.
+Made with the phases of `training/train_demo.py` in {runs}: {minutes:.0f} minutes
+({cpu_minutes:.0f} minutes of CPU time), {steps:,} steps, {tokens:,} tokens, {scenes:,} drawn
+scenes.
 """
 
 
-def write_score(folder: Path, outcomes: list[Outcome], facts: dict[str, Any]) -> dict[str, Any]:
+def write_score(folder: Path, outcomes: list[Outcome], seen: list[Outcome],
+                facts: dict[str, Any]) -> dict[str, Any]:
     """Write score.json: the facts of the run and [percent right, asked] per kind and column."""
-    score = dict(facts, exact_match=summarize(outcomes))
-    lines = ',\n'.join(f'    {json.dumps(kind)}: {json.dumps(columns)}'
-                       for kind, columns in score['exact_match'].items())
-    head = ''.join(f'  {json.dumps(key)}: {json.dumps(value)},\n' for key, value in facts.items())
-    (folder / 'score.json').write_text(f'{{\n{head}  "exact_match": {{\n{lines}\n  }}\n}}\n')
+    score = dict(facts, exact_match=summarize(outcomes), vision=summarize(seen))
+    parts = [f'  {json.dumps(key)}: {json.dumps(value)}' for key, value in facts.items()]
+    for table in ('exact_match', 'vision'):
+        lines = ',\n'.join(f'    {json.dumps(kind)}: {json.dumps(columns)}'
+                           for kind, columns in score[table].items())
+        parts.append(f'  {json.dumps(table)}: {{\n{lines}\n  }}')
+    joined = ',\n'.join(parts)
+    (folder / 'score.json').write_text(f'{{\n{joined}\n}}\n')
     return score
 
 
 def write_model_card(folder: Path, score: dict[str, Any]) -> None:
     """Write README.md with the score in it."""
-    table = score['exact_match']
-    rows = '\n'.join(f'| {text} | {table[kind]["all"][0]} % | {table[kind]["all"][1]} |'
-                     for kind, text in KINDS.items() if kind in table)
     (folder / 'README.md').write_text(CARD.format(
-        rows=rows, minutes=score['wall_s'] / 60, cpu_minutes=score['cpu_s'] / 60, **score))
+        rows=_rows(KINDS, score['exact_match'], 'all'),
+        picture_rows=_rows(PICTURE_KINDS, score['vision'], 'all'),
+        minutes=score['wall_s'] / 60, cpu_minutes=score['cpu_s'] / 60, **score))
+
+
+def _rows(names: dict[str, str], table: dict[str, Any], column: str) -> str:
+    return '\n'.join(f'| {text} | {table[kind][column][0]} % | {table[kind][column][1]} |'
+                     for kind, text in names.items() if column in table.get(kind, {}))

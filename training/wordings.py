@@ -151,17 +151,18 @@ def _compose(rng: random.Random, kind: str) -> str:
             f'{choose(_WHO)} {choose(_LEFT)} the {{x}} {{p}}'
         text = f'{choose(_KNOWN)}{clause}.'
     elif kind == 'update':
-        moved = f'the {{x}} {choose(_MOVED)} to {{t}}'
-        clause = choose((moved, moved,
+        clause = choose((f'the {{x}} {choose(_MOVED)} to {{t}}',
+                         f'the {{x}} {choose(_MOVED)} to {{t}}',
                          f'{choose(_WHO)} {choose(_BROUGHT)} the {{x}} to {{t}}',
                          f'the {{x}} now {choose(_STANDS)} {{p}}',
                          f'the {{x}} {choose(_STANDS)} {{p}} now', 'the {x} is now {p}',
                          f'now the {{x}} {choose(_STANDS)} {{p}}'))
         text = f'{choose(_CHANGED)}{clause}.'
     elif kind == 'where':
-        text = f'{choose(_SO)}{choose(_IS)} the {{x}}{choose(_SOON)}?'
         if rng.random() < 0.5:
             text = f"{choose(_SO)}{choose(_ASK)} {choose(_WHERE)}{choose('.?')}"
+        else:
+            text = f'{choose(_SO)}{choose(_IS)} the {{x}}{choose(_SOON)}?'
     else:
         text = f'{choose(_WISH)}{choose(_GO)} to the {{x}}.'
     return text[0].upper() + text[1:]
