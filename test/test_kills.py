@@ -21,5 +21,4 @@ def test_what_was_acknowledged_outlives_kills(seed):
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'losses: 0' in done.stdout
     assert int(re.search(r'turns acknowledged: (\d+)', done.stdout)[1]) > 10
-    # How many are left depends on what was deleted and rewound before the kills came.
-    assert int(re.search(r'turns in the end: (\d+)', done.stdout)[1]) > 0
+    assert int(re.search(r'turns in the end: (\d+)', done.stdout)[1]) > 5
