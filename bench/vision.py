@@ -39,6 +39,8 @@ from lfm_ros.engine.picture import EncodedImage  # noqa: E402
 from lfm_ros.engine.sampling import Sampling  # noqa: E402
 from lfm_ros.missions.answering import Answering  # noqa: E402
 from lfm_ros.missions.mission import Mission  # noqa: E402
+from lfm_ros.process import forget_peak  # noqa: E402
+from lfm_ros.process import peak_bytes  # noqa: E402
 from lfm_ros.process import return_large_memory  # noqa: E402
 from lfm_ros.process import rss_bytes  # noqa: E402
 
@@ -133,11 +135,10 @@ def once(arguments: argparse.Namespace) -> None:
     model.warm_up()
     mission = Mission('bench', model, model.template.head())
     before = rss_bytes()
-    Path('/proc/self/clear_refs').write_text('5')  # begins to count the highest RSS anew
+    forget_peak()
     width, height = map(int, arguments.size.split('x'))
     ask(mission, 'What?', EncodedImage(bytes(to_compressed(picture(width, height)).data)))
-    status = Path('/proc/self/status').read_text()
-    peak = 1024 * int(status.partition('VmHWM:')[2].split()[0])
+    peak = peak_bytes()
     print(json.dumps({'before': before / 1e6, 'peak': peak / 1e6}))
 
 

@@ -20,6 +20,7 @@ from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.sight import Sight
 import numpy as np
 
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         ids = model.tokenizer.encode(arguments.text)
     if not ids:
         raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no token to score: give some')
-    images = [model.sight().processor.prepare(image.pixels())
+    images = [model.sight().take_in(image)
               for image in read_images(arguments.image)]
     print_json({'logprobs': score(model, ids, arguments.chunk, images), 'ids': ids})
     return 0
@@ -64,13 +65,11 @@ def score(model: Model, ids: list[int], chunk: int, images: Sequence[Picture] = 
     found: list[float] = []
     if images:
         shown = [i for image in images for i in model.sight().ids(image)]
-        features = np.concatenate([model.sight().features(image) for image in images])
-        known = 0
-        for start in range(0, len(shown) - 1, size):
-            call = shown[start:min(start + size, len(shown) - 1)]
-            count = call.count(model.sight().tokens.image)
-            model.runner.run(state, call, features=features[known:known + count])
-            known += count
+        sight, last = Sight(model), len(shown) - 1
+        for start in range(0, last, size):
+            call = shown[start:min(start + size, last)]
+            features = sight.features(images, shown, start, len(call))
+            model.runner.run(state, call, features=features)
         # The end of the last image is read with the ids: it tells of the first of them.
         ids = [shown[-1], *ids]
     for start in range(0, len(ids), size):

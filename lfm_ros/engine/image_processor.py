@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from functools import cached_property
 import math
 from typing import Any
 
@@ -198,7 +199,7 @@ class ImageProcessor:
         if high * wide <= settings.max_image_tokens * step * step * settings.max_pixels_tolerance:
             return 1, 1
         best, distance = (1, 1), math.inf
-        for columns, rows in self._grids():
+        for columns, rows in self._grids:
             off = abs(width / height - columns / rows)
             # Of two that fit alike the larger one is taken when the image has pixels to fill it.
             fills = height * width > 0.5 * settings.tile_size ** 2 * rows * columns
@@ -233,11 +234,12 @@ class ImageProcessor:
         """Return all (rows, columns) into which images may be cut."""
         if not self.settings.do_image_splitting:
             return []
-        return [(rows, columns) for columns, rows in self._grids() if rows * columns > 1]
+        return [(rows, columns) for columns, rows in self._grids if rows * columns > 1]
 
+    @cached_property
     def _grids(self) -> list[tuple[int, int]]:
         """
-        Return all (columns, rows) that may be, the fewest tiles first.
+        All (columns, rows) that may be, the fewest tiles first.
 
         Which of two with as many tiles comes first is left to the order of a set there, so the
         set is filled here as it is there.

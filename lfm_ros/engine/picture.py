@@ -45,7 +45,7 @@ class ImageSource(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class EncodedImage:
     """The bytes of a JPEG or PNG file."""
 

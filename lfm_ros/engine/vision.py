@@ -15,6 +15,7 @@ from typing import Any
 from lfm_ros.engine.graph import DTYPES
 from lfm_ros.engine.image_processor import CHANNELS
 from lfm_ros.engine.image_processor import ImageProcessor
+from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.picture import invalid
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.runner import Interrupt
@@ -115,6 +116,14 @@ class Vision:
         """Tell whether the encoder is in memory."""
         return self._session is not None
 
+    def take_in(self, image: ImageSource) -> Picture:
+        """
+        Return what the model sees of an image.
+
+        :raises LfmError: what the source raises, and INVALID_IMAGE.
+        """
+        return self.processor.prepare(image.pixels())
+
     def ids(self, picture: Picture) -> list[int]:
         """Return the ids that stand for a picture."""
         return self.tokens.layout(picture, self.processor.settings.tile_tokens)
@@ -142,16 +151,19 @@ class Vision:
 
         :returns: after every tile nothing, at the end the features.
         """
-        crops, parts = picture.crops(), []
-        for number, crop in enumerate(crops):
+        crops: list[np.ndarray] = []  # decoded when a tile is not known
+        parts = []
+        for number in range(picture.tiles):
             name = picture.digest, number
             known = self._cache.pop(name, None)
+            is_new = known is None
             if known is None:
-                known = self._encode(crop, interrupt)
-                self._cache[name] = known
-                yield
+                crops = crops or picture.crops()
+                known = self._encode(crops[number], interrupt)
             self._cache[name] = known
             parts.append(known)
+            if is_new:
+                yield
         found = np.concatenate(parts) if len(parts) > 1 else parts[0]
         if len(found) != picture.tokens:
             raise self._foreign(f'gives {len(found)} features for {picture.tokens} tokens')

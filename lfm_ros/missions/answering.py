@@ -83,7 +83,7 @@ class Answering:
         sight = self._mission.model.sight()
         for image in self._images:
             started = time.monotonic()
-            self._pictures.append(sight.processor.prepare(image.pixels()))
+            self._pictures.append(sight.take_in(image))
             self.image_seconds += time.monotonic() - started
             yield ''
         self._words = self._mission.encode(self._prompt, self._pictures)

@@ -111,8 +111,7 @@ class MissionStore:
         try:
             check_images(images)
             self.make_room_to_look(images, mission_id)
-            prepare = self.model.sight().processor.prepare if images else None
-            pictures = [prepare(image.pixels()) for image in images if prepare]
+            pictures = [self.model.sight().take_in(image) for image in images]
             mission = self.get_or_create(mission_id)
             self.make_room(mission, len(mission.ids) + len(mission.encode(text, pictures)))
             mission.observe(text, pictures)

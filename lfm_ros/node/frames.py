@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from lfm_ros.engine.picture import check_size
-from lfm_ros.engine.picture import decode
 from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.engine.picture import invalid
 from lfm_ros.engine.picture import PIXEL_MEMORY
@@ -68,32 +67,12 @@ class RawFrame:
         return to_rgb(self._message)
 
 
-class CompressedFrame:
+class CompressedFrame(EncodedImage):
     """A ``sensor_msgs/CompressedImage``, JPEG or PNG whatever its format says."""
 
-    ready = True
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes that it takes while it waits."""
-        return len(self._message.data)
-
     def __init__(self, message: CompressedImage) -> None:
+        super().__init__(bytes(message.data))
         self.header = message.header
-        self._message = message
-
-    @property
-    def memory(self) -> int:
-        """Return about how many bytes it takes to decode and resize it."""
-        return EncodedImage(bytes(self._message.data)).memory
-
-    def pixels(self) -> np.ndarray:
-        """
-        Return it as uint8 RGB ``[height, width, 3]``.
-
-        :raises LfmError: INVALID_IMAGE.
-        """
-        return decode(bytes(self._message.data))
 
 
 def to_rgb(message: Image) -> np.ndarray:

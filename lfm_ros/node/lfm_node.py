@@ -92,7 +92,7 @@ class LfmNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Undo what runs and answer all that waits; the missions stay."""
-        self._stop()
+        self.stop()
         return self._report(super().on_deactivate(state))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -113,25 +113,22 @@ class LfmNode(LifecycleNode):
 
     def stop(self) -> bool:
         """Undo what runs and answer all that waits; tell whether there was anything."""
-        return self._stop()
+        if self._questions and self._questions.camera:
+            self._questions.camera.close()
+            self._questions.camera = None
+        return self._host.stop()
 
     def destroy_node(self) -> None:
         """Stop the model and destroy the node."""
-        self._stop()
+        self.stop()
         # rclpy also destroys nodes that are half built, and again those that it has destroyed.
         questions, self._questions = self._questions, None
         if questions:
             questions.destroy()
         super().destroy_node()
 
-    def _stop(self) -> bool:
-        if self._questions and self._questions.camera:
-            self._questions.camera.close()
-            self._questions.camera = None
-        return self._host.stop()
-
     def _close(self) -> None:
-        self._stop()
+        self.stop()
         self._host.close()
 
     def _autostart(self) -> None:
