@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import time
 
+from lfm_ros.engine.draft import Draft
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.runner import Interrupt
+from lfm_ros.engine.runner import SHORT
 from lfm_ros.engine.sampling import Sampler
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.state import State
@@ -19,6 +21,8 @@ import numpy as np
 STOP = 'stop'        # the model ended its answer, or a stop text was reached
 LENGTH = 'length'    # max_tokens was reached
 CONTEXT = 'context'  # the context is full
+
+IN_COMPANY = -1  # for the size of a call: of one token, in a row beside those of others
 
 
 @dataclass(frozen=True)
@@ -40,70 +44,156 @@ class Generation:
     """
     One answer while it is written.
 
-    :ivar ids: its tokens, the end token included. All but the last are read into the state.
+    :ivar ids: its tokens, the end token included. The first ``read`` of them are in the state.
+    :ivar calls: sizes of the calls in which these were read; :data:`IN_COMPANY` for a token that
+        was read in one call with others.
     :ivar stopped_by_text: whether it ended before a stop text, which its tokens still hold.
     :ivar tokens_per_second: speed after the first token; 0 while there is one at most.
+    :ivar drafted: tokens that were guessed and read, right or wrong.
     """
 
     def __init__(self, model: Model, state: State, sampling: Sampling, limits: Limits,
                  interrupt: Interrupt | None = None) -> None:
         self.ids: list[int] = []
+        self.calls: list[int] = []
+        self.read = 0
         self.text = ''
         self.finish_reason = ''
         self.stopped_by_text = False
         self.tokens_per_second = 0.0
+        self.drafted = 0
+        self.state = state
         self._model = model
-        self._state = state
         self._sampling = sampling
         self._limits = limits
         self._interrupt = interrupt
+        self._served: np.ndarray | None = None
+        self._draft: Draft | None = None
+        self._start = 0  # of the answer, in the state
+        self._started = 0.0
 
     @property
     def ended(self) -> bool:
         """Tell whether the last id is an end token."""
         return bool(self.ids) and self.ids[-1] in self._model.end_ids
 
+    @property
+    def unread(self) -> list[int]:
+        """Return its tokens that are not in the state."""
+        return self.ids[self.read:]
+
+    @property
+    def wants_one(self) -> bool:
+        """Tell whether the next thing to do is to read one token; it may be done in company."""
+        return bool(self.ids) and not self.finish_reason and self._served is None and \
+            len(self.ids) == self.read + 1
+
+    def serve(self, logits: np.ndarray) -> None:
+        """
+        Take what :meth:`Runner.step_together` gave for the unread token.
+
+        :param logits: float32 ``[vocabulary]``; it is copied.
+        """
+        self._served = logits[None].copy()
+
     def steps(self, logits: np.ndarray, context: Sequence[int]) -> Iterator[str]:
         """
         Work until the answer is complete.
 
+        Between two steps the unread token may be read by others, see :attr:`wants_one`.
+
         :param logits: float32 ``[vocabulary]`` after the prompt.
-        :param context: all ids before the answer, for the repetition penalty.
-        :returns: after every token, the text that became certain (often empty).
+        :param context: all ids before the answer, for the repetition penalty and for guesses.
+        :returns: after every call, the text that became certain (often empty).
         """
-        model, state = self._model, self._state
-        sampler = Sampler(self._sampling, context, model.vocabulary)
-        stream, stops = model.tokenizer.stream(), StopTexts(self._limits.stop)
-        started = time.monotonic()
-        while True:
-            if model.image_id is not None:  # it would stand for an image that nobody sent
-                logits[model.image_id] = -np.inf
-            self.ids.append(sampler.choose(logits))
-            if len(self.ids) > 1:
-                self.tokens_per_second = (len(self.ids) - 1) / (time.monotonic() - started)
-            if self.ended:
-                self.finish_reason = STOP
-                break
-            piece, stopped = stops.push(stream.push(self.ids[-1]))
-            self.text += piece
-            self.stopped_by_text = stopped
-            self.finish_reason = STOP if stopped else self._reached_limit()
-            yield piece
-            if stopped:
-                return
-            if self.finish_reason:
-                break
-            logits = model.runner.run(state, self.ids[-1:], interrupt=self._interrupt)[-1]
-        piece, self.stopped_by_text = stops.push(stream.flush())
+        model = self._model
+        self._sampler = Sampler(self._sampling, context, model.vocabulary)
+        self._stream, self._stops = model.tokenizer.stream(), StopTexts(self._limits.stop)
+        if model.options.prompt_lookup and model.runner.can_take_back:
+            room = model.context_length - self.state.position
+            self._draft = Draft(context, min(self._limits.max_tokens, room) + SHORT)
+        self._start, self._started = self.state.position, time.monotonic()
+        text = self._choose(logits)
+        while not self.finish_reason:
+            yield text
+            text = self._take() if self._served is not None else self._advance()
         if not self.stopped_by_text:
-            piece += stops.flush()
+            piece, self.stopped_by_text = self._stops.push(self._stream.flush())
+            if not self.stopped_by_text:
+                piece += self._stops.flush()
+            self.text += piece
+            text += piece
+        yield text
+
+    def _take(self) -> str:
+        """Go on from what was read in company."""
+        logits, self._served = self._served, None
+        assert logits is not None
+        self.read += 1
+        self.calls.append(IN_COMPANY)
+        return self._choose(logits[0])
+
+    def _advance(self) -> str:
+        """Read what is unread, and guesses behind it; return the text that became certain."""
+        state, runner = self.state, self._model.runner
+        unread = self.unread
+        guess: list[int] = []
+        if self._draft:
+            room = min(SHORT - len(unread), self._limits.max_tokens - len(self.ids) - 1,
+                       self._model.context_length - self._limits.room - state.position
+                       - len(unread) - 1)
+            guess = self._draft.guess(room)
+        if not guess:
+            logits = runner.run(state, unread, interrupt=self._interrupt)[-1]
+            self._note_read(len(unread))
+            return self._choose(logits)
+        self.drafted += len(guess)
+        rows = runner.run(state, unread + guess, every=True, interrupt=self._interrupt)
+        text, right = '', 0
+        for row in rows[len(unread) - 1:]:
+            text += self._choose(row)
+            if self.finish_reason or right == len(guess) or self.ids[-1] != guess[right]:
+                break
+            right += 1
+        assert self._draft
+        self._draft.judge(len(guess), right)
+        kept = len(unread) + right
+        if kept == 1:
+            # A row alone would be rounded in another way than it was here. It is read again,
+            # together with the token that it led to.
+            kept = 0
+        runner.take_back(state, kept)
+        if kept:
+            self._note_read(kept)
+        return text
+
+    def _note_read(self, count: int) -> None:
+        self.read += count
+        self.calls.append(count)
+
+    def _choose(self, logits: np.ndarray) -> str:
+        """Choose the next token; return the text that became certain."""
+        model = self._model
+        if model.image_id is not None:  # it would stand for an image that nobody sent
+            logits[model.image_id] = -np.inf
+        self.ids.append(self._sampler.choose(logits))
+        if self._draft:
+            self._draft.append(self.ids[-1])
+        if len(self.ids) > 1:
+            self.tokens_per_second = (len(self.ids) - 1) / (time.monotonic() - self._started)
+        if self.ended:
+            self.finish_reason = STOP
+            return ''
+        piece, stopped = self._stops.push(self._stream.push(self.ids[-1]))
         self.text += piece
-        yield piece
+        self.stopped_by_text = stopped
+        self.finish_reason = STOP if stopped else self._reached_limit()
+        return piece
 
     def _reached_limit(self) -> str:
         if len(self.ids) >= self._limits.max_tokens:
             return LENGTH
         # Another token is only begun when it, too, would still fit.
-        if self._state.position + 2 + self._limits.room > self._model.context_length:
+        if self._start + len(self.ids) + 1 + self._limits.room > self._model.context_length:
             return CONTEXT
         return ''

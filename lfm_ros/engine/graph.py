@@ -18,6 +18,12 @@ DTYPES: dict[str, np.dtype] = {
     'tensor(int64)': np.dtype(np.int64), 'tensor(int32)': np.dtype(np.int32),
 }
 KEEP_NAMES = ('num_logits_to_keep', 'logits_to_keep')
+# What lfm_ros.prepare adds to a graph.
+COMPANY = 'company'  # bool: every row of the call belongs to another state
+LONG = 'long'        # bool: use the attention that is fast for many tokens
+SLOT = 'slot.'       # slot.1.past_key_values.2.key: of the second state of the call
+HISTORY = 'history.'  # history.0: all columns that the windows of a call were cut from
+ROWS = 'rows.'        # rows.2.key: what a call with the long attention adds
 
 _KEY_VALUE = re.compile(r'past_key_values\.(\d+)\.(key|value)')
 _CONV_D1 = re.compile(r'past_conv\.(\d+)')      # transformers.js: L columns
@@ -62,6 +68,10 @@ class GraphSignature:
     :param mask: name of the attention mask input ``[1, past + S]``, if it has one.
     :param positions: name of the position input ``[1, S]``, if it has one.
     :param keep: name of the scalar input "how many logits", if it has one.
+    :param history: outputs ``[1, hidden, columns + S]``, one for each convolution, of which every
+        window within the call is a slice; empty: there are none.
+    :param slots: how many states can take a step in one call; 0: only one.
+    :param long: whether it has another attention for many tokens, see :data:`LONG`.
     """
 
     ids: str
@@ -78,6 +88,9 @@ class GraphSignature:
     states: tuple[StateTensor, ...]
     dialect: str
     hidden: int = 0
+    history: tuple[str, ...] = ()
+    slots: int = 0
+    long: bool = False
 
     @property
     def conv(self) -> list[StateTensor]:
@@ -110,9 +123,9 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
     head_dim = _head_dim(config, genai)
     states = []
     dialects = set()
-    plain = {ids, 'attention_mask', 'position_ids', *KEEP_NAMES}
+    plain = {ids, 'attention_mask', 'position_ids', COMPANY, LONG, *KEEP_NAMES}
     for item in inputs:
-        if item.name in plain:
+        if item.name in plain or item.name.startswith(SLOT):
             continue
         state, dialect = _state_tensor(item, config, head_dim)
         if state.output not in out_names:
@@ -125,6 +138,8 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
                        'past.N.conv or past_key_values inputs): export it with its cache')
     keep = next((n for n in KEEP_NAMES if n in by_name), '')
     dialects.discard('kv-only')
+    states.sort(key=lambda t: (t.layer, t.kind))
+    history = tuple(f'{HISTORY}{t.layer}' for t in states if not t.grows)
     return GraphSignature(
         ids=ids, ids_dtype=_dtype(by_name[ids]),
         mask='attention_mask' if 'attention_mask' in by_name else '',
@@ -134,7 +149,10 @@ def read_signature(inputs: Sequence[Any], outputs: Sequence[Any],
         keep=keep, keep_dtype=_dtype(by_name.get(keep)),
         keep_rank=len(by_name[keep].shape) if keep else 0,
         logits='logits', logits_dtype=_dtype(out_names['logits']),
-        states=tuple(sorted(states, key=lambda t: (t.layer, t.kind))),
+        states=tuple(states),
+        history=history if out_names.keys() >= set(history) else (),
+        slots=sum(f'{SLOT}{i}.seqlens' in by_name for i in range(len(by_name))),
+        long=LONG in by_name,
         dialect='+'.join(sorted(dialects)) or 'kv-only',
         hidden=_hidden(by_name[ids], config) if ids == 'inputs_embeds' else 0)
 

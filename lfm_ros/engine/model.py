@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.engine.bindings import OpenGraph
 from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
@@ -20,7 +21,7 @@ from lfm_ros.engine.image_processor import ImageSettings
 from lfm_ros.engine.rotary import proved_rotary
 from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.runner import Runner
-from lfm_ros.engine.runner import SizesDisagree
+from lfm_ros.engine.run_errors import SizesDisagree
 from lfm_ros.engine.sampling import recommended
 from lfm_ros.engine.session import CPU
 from lfm_ros.engine.session import open_session
@@ -49,6 +50,8 @@ class ModelOptions:
     :param context_length: most tokens of one mission; 0: as many as the model was made for.
     :param prefill_chunk: tokens that are read in one call. Logits of a whole prompt would take
         262 KB per token (LFM2), so it is read in pieces; their size hardly changes the speed.
+    :param prompt_lookup: guess the next tokens of an answer from what stood in the mission before,
+        and check several of them in one call.
     :param image_variant: which vision encoder of the folder; empty: 8 bits, else the full one.
     :param image_tokens: most tokens of one image; 0: as many as the model was made for.
     :param image_tiling: whether large images are cut into tiles, where the model does that.
@@ -61,6 +64,7 @@ class ModelOptions:
     threads: int = 0
     context_length: int = DEFAULT_CONTEXT
     prefill_chunk: int = 64
+    prompt_lookup: bool = True
     image_variant: str = ''
     image_tokens: int = 0
     image_tiling: bool = True
@@ -209,7 +213,7 @@ class Model:
                                    self.folder.text_config, self.folder.genai)
         embedder = self._embedder = self._open_embedder(signature) if signature.hidden else None
         try:
-            runner = Runner(session, signature, self._context_length(), embedder)
+            runner = Runner(OpenGraph(session, signature), self._context_length(), embedder)
         except SizesDisagree:
             if reuse:
                 return None

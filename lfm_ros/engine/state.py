@@ -111,6 +111,21 @@ class State:
             current[...] = saved
         self._cut(mark.position)
 
+    def step_back(self, start: int, kept: int, history: Sequence[np.ndarray]) -> None:
+        """
+        Keep only the first tokens of the last run; keys and values must be shared.
+
+        :param start: where the run began.
+        :param history: for each convolution all columns ``[1, hidden, columns + S]`` of that run,
+            of which any window is a slice.
+        """
+        if kept == 0:
+            self.turn ^= 1  # the windows before the run are still there
+        else:
+            for window, columns in zip(self.windows[self.turn], history):
+                window[...] = columns[:, :, kept:kept + window.shape[2]]
+        self.position = start + kept
+
     def slide(self, start: int, count: int, rotary: Rotary) -> None:
         """
         Drop keys and values of the tokens ``[start, start + count)`` and close the gap.

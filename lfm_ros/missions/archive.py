@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 from zipfile import ZIP_STORED
 from zipfile import ZipFile
 
+from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -193,7 +194,8 @@ def _transcript(told: dict[str, Any], pictures: dict[str, Picture]) -> Transcrip
     check_mission_id(told['mission_id'])
     found = Transcript(told['mission_id'], _hex(told['fingerprint']), slid=told['slid'])
     for fields in told['entries']:
-        ids, calls, time = _numbers(fields['ids'], 0), _numbers(fields['calls'], 1), fields['time']
+        ids, calls, time = _numbers(fields['ids'], 0), \
+            _numbers(fields['calls'], IN_COMPANY), fields['time']
         texts = {name: fields[name] for name in _TEXTS}
         ''.join(texts.values()).encode()  # refuses what is no text
         if fields['kind'] not in (HEAD, OBSERVATION, TURN) or not ids:

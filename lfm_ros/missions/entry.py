@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import hashlib
 import json
 
+from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.picture import Picture
 import numpy as np
 
@@ -52,8 +53,10 @@ class Entry:
         The entry after the head has another parent when oldest ones have left.
         """
         place = len(entries)
-        return ((self.kind == HEAD) == (place == 0) and len(ids) == self.tokens == sum(calls) and
-                len(calls) == self.calls and min(calls, default=0) > 0 and
+        return ((self.kind == HEAD) == (place == 0) and
+                len(ids) == self.tokens == sum(map(abs, calls)) and
+                len(calls) == self.calls and all(c > 0 or c == IN_COMPANY for c in calls) and
+                len(calls) > 0 and
                 (place == 1 or self.parent == (entries[-1].digest if entries else '')) and
                 self.digest == digest_of(self.parent, self, ids, calls))
 

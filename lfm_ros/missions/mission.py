@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import time
 
 from lfm_ros.engine.generation import Generation
+from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.generation import STOP
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.picture import Picture
@@ -164,18 +165,21 @@ class Mission(Transcript):
 
         :returns: float32 logits ``[vocabulary]`` after it.
         """
-        start = self.state.position
+        start, runner = self.state.position, self.model.runner
         count = self.unread[0]
-        features = self.sight.features(self._pictures(), self.ids, start, count, interrupt)
-        logits = self.model.runner.run(self.state, self.ids[start:start + count],
-                                       interrupt=interrupt, features=features)
+        if count == IN_COMPANY:
+            logits = runner.step_in_company(self.state, self.ids[start])
+        else:
+            features = self.sight.features(self._pictures(), self.ids, start, count, interrupt)
+            logits = runner.run(self.state, self.ids[start:start + count],
+                                interrupt=interrupt, features=features)
         self.calls.append(self.unread.pop(0))
         return logits[-1]
 
     def look_ahead(self, interrupt: Interrupt | None = None) -> Iterator[None]:
         """Look at what the next call shows; yields after every tile of an image."""
         return self.sight.look_ahead(self._pictures(), self.ids, self.state.position,
-                                     self.unread[0], interrupt)
+                                     abs(self.unread[0]), interrupt)
 
     def read_all(self) -> None:
         """Read all that is unread."""
@@ -309,12 +313,12 @@ class Mission(Transcript):
 
     def commit_ids(self, prompt: str, answer: Generation, sampling: str = '') -> None:
         """Make a question and the tokens of its answer a turn."""
-        read, last = answer.ids[:-1], answer.ids[-1:]
-        self.ids.extend(read)
-        self.calls.extend([1] * len(read))
-        # The last token was chosen but never read; it is read with what closes the answer.
-        self._close([] if answer.ended else last, prompt, answer.text, answer.finish_reason,
-                    sampling)
+        self.ids.extend(answer.ids[:answer.read])
+        self.calls.extend(answer.calls)
+        # The last token was chosen but not read; it is read with what closes the answer, whose
+        # first token the end token is.
+        rest = answer.unread[:-1] if answer.ended else answer.unread
+        self._close(rest, prompt, answer.text, answer.finish_reason, sampling)
 
     def commit_text(self, prompt: str, text: str, asked: Mark, sampling: str = '') -> None:
         """

@@ -35,7 +35,8 @@ class Transcript:
     The entries of a mission and their ids: all that its state is derived from.
 
     :param fingerprint: of the model whose ids these are.
-    :param calls: sizes of the calls in which the ids were read; ``unread`` of those to come.
+    :param calls: sizes of the calls in which the ids were read; ``unread`` of those to come. For
+        -1 see :data:`lfm_ros.engine.generation.IN_COMPANY`.
     :param slid: how many entries were there when keys were last moved in the state: what comes
         before cannot be had by reading any more.
     :ivar logged: how many of the entries, from the first on, are in the log.
@@ -63,7 +64,7 @@ class Transcript:
     @property
     def pending(self) -> int:
         """Return how many of the ids the model has not read yet."""
-        return sum(self.unread)
+        return tokens_in(self.unread)
 
     @property
     def turns(self) -> list[Turn]:
@@ -160,12 +161,17 @@ class Transcript:
                                     digest=digest_of(parent, entry, ids, calls)))
 
 
+def tokens_in(calls: Sequence[int]) -> int:
+    """Return how many tokens are read in calls of these sizes."""
+    return sum(map(abs, calls))
+
+
 def calls_until(calls: Sequence[int], position: int) -> int:
     """Return how many calls lead to a position."""
     total = 0
     for place, size in enumerate(calls):
         if total == position:
             return place
-        total += size
+        total += abs(size)
     assert total == position, 'calls and positions disagree'
     return len(calls)

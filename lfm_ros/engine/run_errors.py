@@ -1,0 +1,23 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is said when ONNX Runtime fails in the middle of a run."""
+from __future__ import annotations
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+
+
+class SizesDisagree(LfmError):
+    """The graph calls sizes equal that differ; it may not reuse memory within a run."""
+
+
+def run_error(error: Exception, what: str = 'model') -> LfmError:
+    """Return what is to be said of an error of ONNX Runtime in a run."""
+    text = ' '.join(str(error).split())
+    text = text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}'
+    if 'bad_alloc' in text or 'Failed to allocate' in text:
+        return LfmError(ErrorCode.OUT_OF_MEMORY, f'the {what} ran out of memory: use a smaller '
+                        f'model or context ({text})')
+    if 're-use buffer' in text:
+        return SizesDisagree(ErrorCode.MODEL_RUN_FAILED, f'the {what} failed while it ran: {text}')
+    return LfmError(ErrorCode.MODEL_RUN_FAILED, f'the {what} failed while it ran: {text}')
