@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share: the files to lint, and what to leave out where a tool is missing."""
 from importlib.util import find_spec
+import os
 from pathlib import Path
 import signal
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +16,10 @@ HAS_LAUNCH_TESTING = find_spec('launch_testing') is not None
 # A shell that starts the tests in the background has SIGINT ignored, and what is ignored stays so
 # in every process from here on; the nodes under test must get it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Prepared graphs of the fixtures are no business of the user's cache; nodes under test inherit it.
+_CACHE = TemporaryDirectory(prefix='lfm_ros_cache_')
+os.environ['XDG_CACHE_HOME'] = _CACHE.name
 
 collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [LAUNCH_TESTS]
 

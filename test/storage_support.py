@@ -47,7 +47,7 @@ def close(store):
 
 def tell(store, mission_id, prompt, tokens=4):
     """Do one turn as the scheduler does, and return its text."""
-    store.busy = mission_id
+    store.busy.add(mission_id)
     try:
         mission = store.get_or_create(mission_id)
         turn = Answering(mission, prompt, GREEDY, Limits(tokens))
@@ -56,7 +56,7 @@ def tell(store, mission_id, prompt, tokens=4):
             pass
         store.commit(mission_id)
     finally:
-        store.busy = ''
+        store.busy.clear()
     return turn.generation.text
 
 

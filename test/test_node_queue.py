@@ -18,7 +18,7 @@ SLOW = '(slow 20)'  # 20 ms for every token: a hundred of them leave time to do 
 @pytest.fixture(scope='module')
 def client() -> Iterator[Client]:
     """Give a client of a node whose queue has one place."""
-    with running_node(program=ODD_NODE, queue__size=1) as client:
+    with running_node(program=ODD_NODE, queue__size=1, queue__parallel=1) as client:
         yield client
 
 
@@ -36,7 +36,8 @@ def occupy(client: Client, prompt: str = SLOW, mission_id: str = 'slow', **field
 ])
 def test_a_full_queue_does_what_its_policy_says(
         policy: str, same_mission: list[int], other_mission: list[int]) -> None:
-    with running_node(program=ODD_NODE, queue__size=1, queue__policy=policy) as client:
+    with running_node(program=ODD_NODE, queue__size=1, queue__parallel=1,
+                      queue__policy=policy) as client:
         for missions, wanted in ((['m', 'm', 'm'], same_mission), (['a', 'b'], other_mission)):
             running = occupy(client)
             goals = []

@@ -69,13 +69,13 @@ def assert_equal(one, other):
 
 def in_store(store, prompt, *images, mission_id='one'):
     """Do a turn as the scheduler does."""
-    store.busy = mission_id
+    store.busy.add(mission_id)
     try:
         mission = store.get_or_create(mission_id)
         turn = answer(mission, prompt, *images)
         store.commit(mission_id)
     finally:
-        store.busy = ''
+        store.busy.clear()
     return turn.generation.text
 
 

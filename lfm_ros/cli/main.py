@@ -16,13 +16,14 @@ from lfm_ros.cli import bench
 from lfm_ros.cli import chat
 from lfm_ros.cli import inspect
 from lfm_ros.cli import missions
+from lfm_ros.cli import prepare
 from lfm_ros.cli import score
 from lfm_ros.cli.options import add_model_arguments
 from lfm_ros.cli.output import print_json
 from lfm_ros.errors import LfmError
 
 VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'missions': missions,
-         'bench': bench}
+         'bench': bench, 'prepare': prepare}
 
 _WORK_FAILED = 1
 _BAD_USE = 2
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         text = (verb.__doc__ or '').strip()
         child = verbs.add_parser(name, help=text.splitlines()[0].rstrip('.'), description=text,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-        if verb is not missions:
+        if verb not in (missions, prepare):
             add_model_arguments(child)
         child.add_argument('--json', action='store_true', help='print one JSON object')
         verb.add_arguments(child)

@@ -17,8 +17,8 @@ from lfm_ros.engine.state import State
 import numpy as np
 import onnxruntime
 
-# From so many tokens on, a call is worth another attention or other matrix kernels, where a
-# graph has them. It may not depend on what is measured: a call that is made again must be the same.
+# From so many tokens on, a call is worth another attention or other matrix kernels, where a graph
+# has them. It may not depend on what is measured: a call that is made again must be the same.
 LONG_CALL = 32
 
 

@@ -109,7 +109,7 @@ class Generation:
         model = self._model
         self._sampler = Sampler(self._sampling, context, model.vocabulary)
         self._stream, self._stops = model.tokenizer.stream(), StopTexts(self._limits.stop)
-        if model.options.prompt_lookup and model.runner.can_take_back:
+        if model.options.prompt_lookup and model.runner.can_take_back and self.state.shared:
             room = model.context_length - self.state.position
             self._draft = Draft(context, min(self._limits.max_tokens, room) + SHORT)
         self._start, self._started = self.state.position, time.monotonic()

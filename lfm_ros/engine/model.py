@@ -20,8 +20,8 @@ from lfm_ros.engine.image_processor import ImageProcessor
 from lfm_ros.engine.image_processor import ImageSettings
 from lfm_ros.engine.rotary import proved_rotary
 from lfm_ros.engine.rotary import Rotary
-from lfm_ros.engine.runner import Runner
 from lfm_ros.engine.run_errors import SizesDisagree
+from lfm_ros.engine.runner import Runner
 from lfm_ros.engine.sampling import recommended
 from lfm_ros.engine.session import CPU
 from lfm_ros.engine.session import open_session
@@ -37,6 +37,10 @@ import onnxruntime
 
 END_TOKENS = ('<|im_end|>', '<|endoftext|>')
 DEFAULT_CONTEXT = 4096
+# A graph beside the decoder that reads many tokens at once, see lfm_ros.prepare.
+PREFILL_GRAPH = 'prefill.onnx'
+# Names of prepared graphs.
+DECODER_GRAPH, EMBEDDING_GRAPH, VISION_GRAPH = 'model.onnx', 'embedding.onnx', 'vision.onnx'
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ class ModelOptions:
         262 KB per token (LFM2), so it is read in pieces; their size hardly changes the speed.
     :param prompt_lookup: guess the next tokens of an answer from what stood in the mission before,
         and check several of them in one call.
+    :param prepared: folder with the graphs of this model made ready for this machine, as
+        :func:`lfm_ros.prepare.cache.ready` gives it; None: the model's own are opened.
+    :param spinning: let threads wait for work without giving up their core, see
+        :func:`lfm_ros.engine.session.open_session`.
     :param image_variant: which vision encoder of the folder; empty: 8 bits, else the full one.
     :param image_tokens: most tokens of one image; 0: as many as the model was made for.
     :param image_tiling: whether large images are cut into tiles, where the model does that.
@@ -65,6 +73,8 @@ class ModelOptions:
     context_length: int = DEFAULT_CONTEXT
     prefill_chunk: int = 64
     prompt_lookup: bool = True
+    prepared: Path | None = None
+    spinning: bool = True
     image_variant: str = ''
     image_tokens: int = 0
     image_tiling: bool = True
@@ -196,7 +206,10 @@ class Model:
             'state_bytes_token': sum(t.row_bytes for t in sig.key_value),
             'shared_kv': self.runner.shared,
             'reads_in_chunks': self.runner.longest_call > 1, 'position_ids': bool(sig.positions),
-            'head_pruned': self.runner.head_pruned, 'vision': self.vision is not None,
+            'head_pruned': self.runner.head_pruned, 'prepared': self.options.prepared is not None,
+            'prompt_lookup': self.options.prompt_lookup and self.runner.can_take_back,
+            'answers_together': max(1, self.runner.company_size),
+            'vision': self.vision is not None,
             'image_tokens': self.vision.processor.settings.max_image_tokens if self.vision else 0,
             'image_tiles': self.vision.processor.settings.most_tiles if self.vision else 0,
             'files': {str(p.relative_to(self.folder.root)): p.stat().st_size
@@ -207,25 +220,47 @@ class Model:
     def _open(self, reuse: bool = True
               ) -> tuple[onnxruntime.InferenceSession, GraphSignature, Runner] | None:
         """Open and try the graph; None when it must be opened without reuse of memory."""
-        session = open_session(self.folder.graph, self.options.providers, self.options.threads,
-                               reuse)
-        signature = read_signature(session.get_inputs(), session.get_outputs(),
-                                   self.folder.text_config, self.folder.genai)
+        graph = self._open_decoder(self.folder.graph, reuse)
+        signature = graph.signature
         embedder = self._embedder = self._open_embedder(signature) if signature.hidden else None
+        beside = self.folder.graph.with_name(PREFILL_GRAPH)
+        prefill = self._open_decoder(beside, reuse) if beside.is_file() else None
         try:
-            runner = Runner(OpenGraph(session, signature), self._context_length(), embedder)
+            runner = Runner(graph, self._context_length(), embedder, prefill)
         except SizesDisagree:
             if reuse:
                 return None
             raise
-        return session, signature, runner
+        return graph.session, signature, runner
+
+    def _open_decoder(self, path: Path, reuse: bool) -> OpenGraph:
+        session = self._open_graph(path, reuse=reuse)
+        return OpenGraph(session, read_signature(
+            session.get_inputs(), session.get_outputs(), self.folder.text_config,
+            self.folder.genai))
+
+    def _open_graph(self, path: Path, name: str = '', reuse: bool = True,
+                    arena: bool = True) -> onnxruntime.InferenceSession:
+        """
+        Open a graph of the folder, or what was prepared of it.
+
+        :param name: of the prepared graph; empty: as the graph itself.
+        """
+        options = self.options
+        if name == '':
+            name = PREFILL_GRAPH if path.name == PREFILL_GRAPH else DECODER_GRAPH
+        if options.prepared and (options.prepared / name).is_file():
+            return open_session(options.prepared / name, options.providers, options.threads, reuse,
+                                arena, prepacked=True, spinning=options.spinning)
+        return open_session(path, options.providers, options.threads, reuse, arena,
+                            spinning=options.spinning)
 
     def _open_embedder(self, signature: GraphSignature) -> Embedder:
         if self.folder.embedding is None:
             raise LfmError(ErrorCode.WEIGHTS_MISSING, f'{self.folder.graph.name} takes embeddings '
                            f'and there is no embed_tokens.onnx or embeddings.onnx in '
                            f'{self.folder.root}: copy all graphs of the model')
-        session = open_session(self.folder.embedding, self.options.providers, self.options.threads)
+        session = self._open_graph(self.folder.embedding, EMBEDDING_GRAPH)
         return Embedder(session, signature.hidden, signature.ids_dtype, self._image_token())
 
     def _image_token(self) -> int:
@@ -249,7 +284,7 @@ class Model:
         if self._embedder:
             self._embedder.image_id = tokens.image
         limited = settings.limited(options.image_tokens, options.image_tiling)
-        return Vision(lambda: open_session(graph, options.providers, options.threads, arena=False),
+        return Vision(lambda: self._open_graph(graph, VISION_GRAPH, arena=False),
                       ImageProcessor(limited), tokens, settings.most_patches,
                       self.signature.hidden, options.encoder_keep_alive)
 

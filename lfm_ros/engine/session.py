@@ -18,8 +18,8 @@ _FATAL_ONLY = 4
 
 
 def open_session(graph: Path, providers: Sequence[str] = (CPU,),
-                 threads: int = 0, reuse: bool = True,
-                 arena: bool = True) -> onnxruntime.InferenceSession:
+                 threads: int = 0, reuse: bool = True, arena: bool = True,
+                 prepacked: bool = False, spinning: bool = True) -> onnxruntime.InferenceSession:
     """
     Open a graph.
 
@@ -27,6 +27,9 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
     :param threads: threads inside one operator; 0 leaves it to ONNX Runtime (one per core).
     :param reuse: let operators share memory within a run, by the sizes that the graph declares.
     :param arena: keep the memory of a run for the next one.
+    :param prepacked: the graph was optimised for this very machine and is run as it is.
+    :param spinning: let threads wait for work without giving up their core: faster, and a load
+        of one core per thread for a short while after each operator.
     """
     missing = [p for p in providers if p not in onnxruntime.get_available_providers()]
     if missing or not providers:
@@ -34,6 +37,19 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
                        f'{", ".join(missing) or "provider of an empty list"}: choose from '
                        f'{", ".join(onnxruntime.get_available_providers())}')
     _check_readable(graph)
+    options = session_options(threads, reuse, arena, spinning)
+    if prepacked:
+        # Optimising it again would be slow, and fold constants into memory of its own.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime raises a different class for every status
+        raise _explain(graph, str(error)) from error
+
+
+def session_options(threads: int = 0, reuse: bool = True, arena: bool = True,
+                    spinning: bool = True) -> onnxruntime.SessionOptions:
+    """Return the options with which every graph is opened; see :func:`open_session`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY  # what goes wrong is raised, and said once, by us
     options.intra_op_num_threads = threads
@@ -44,10 +60,9 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
     options.enable_cpu_mem_arena = arena
     # Some published weights hold only subnormal scales (Liquid4All/onnx-export).
     options.add_session_config_entry('session.set_denormal_as_zero', '1')
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
-    except Exception as error:  # ONNX Runtime raises a different class for every status
-        raise _explain(graph, str(error)) from error
+    if not spinning:
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return options
 
 
 def _check_readable(path: Path) -> None:

@@ -107,9 +107,10 @@ def keeps_company(runner: Runner) -> bool:
                     state.restore(mark)
                 logits = runner.step_together(states[:count][::order], tokens[:count][::order])
                 found.append(logits[::order].copy())
-            if not np.array_equal(*found):
+            first, second = found
+            if not np.array_equal(first, second):
                 return False
-            for row, expected in zip(found[0], alone):
+            for row, expected in zip(first, alone):
                 if not np.linalg.norm(row - expected) <= NEAR * np.linalg.norm(expected):
                     return False
     except LfmError:

@@ -18,9 +18,9 @@ from lfm_ros.engine.image_processor import ImageProcessor
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.picture import invalid
 from lfm_ros.engine.picture import Picture
+from lfm_ros.engine.run_errors import run_error
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
-from lfm_ros.engine.run_errors import run_error
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError

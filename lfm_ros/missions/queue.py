@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from collections.abc import Iterable
 
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.errors import ErrorCode
@@ -64,13 +65,19 @@ class RequestQueue:
         """Tell whether a request for one of these missions waits with a lower number."""
         return any(r.number < before and r.query.mission_id in missions for r in self._waiting)
 
-    def take(self) -> Request | None:
+    def put_back(self, request: Request) -> None:
+        """Take a request that was taken too early; it is the next again."""
+        self._waiting.appendleft(request)
+
+    def take(self, busy: Iterable[str] = ()) -> Request | None:
         """
         Return the request that waits longest.
 
         One whose images are not there yet lets those to other missions pass.
+
+        :param busy: missions to which no request may begin now.
         """
-        held = set()
+        held = set(busy)
         for request in self._waiting:
             if request.query.mission_id not in held and request.ready:
                 self._waiting.remove(request)

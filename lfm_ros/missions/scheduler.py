@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import threading
 import time
 from typing import Any
 
-from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
@@ -23,7 +21,8 @@ from lfm_ros.engine.sampling import Sampling
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions import refusals
-from lfm_ros.missions.answering import Answering
+from lfm_ros.missions.active import ActiveTurn
+from lfm_ros.missions.active import NoRoomYet
 from lfm_ros.missions.queue import REJECT
 from lfm_ros.missions.queue import RequestQueue
 from lfm_ros.missions.request import Answer
@@ -62,20 +61,22 @@ class _Job:
 
 class Scheduler:
     """
-    Answers requests one after the other in a thread of its own.
+    Answers requests in a thread of its own: one after the other, or several missions together.
 
     Between two calls of the model it looks at what else came in: cancelled and expired requests,
     work on other missions. When there is nothing to answer it reads observations ahead.
 
     :param store: the missions; touched only by the thread while it runs.
+    :param parallel: most answers in progress at once, as far as the model can step together.
     """
 
     def __init__(self, store: MissionStore, queue_size: int = 8, policy: str = REJECT,
-                 defaults: Defaults = Defaults()) -> None:
+                 defaults: Defaults = Defaults(), parallel: int = 1) -> None:
         self.store = store
         self.defaults = defaults
-        self.running: Request | None = None
-        self._turn: Answering | None = None  # the one in progress; it holds a mission's state
+        self.parallel = max(1, min(parallel, store.model.runner.company_size))
+        self._active: tuple[ActiveTurn, ...] = ()  # replaced whole: other threads look at it
+        self._full = False  # no room for another answer beside those in progress
         self._last_speed = 0.0
         self._queue = RequestQueue(queue_size, policy)
         self._jobs: deque[_Job] = deque()
@@ -89,9 +90,15 @@ class Scheduler:
 
     @property
     def tokens_per_second(self) -> float:
-        """Return the speed of the running answer, or of the last one."""
-        turn = self._turn
-        return turn.generation.tokens_per_second if turn else self._last_speed
+        """Return the speed of the running answers together, or of the last one."""
+        active = self._active
+        return sum(turn.tokens_per_second for turn in active) if active else self._last_speed
+
+    @property
+    def running(self) -> Request | None:
+        """Return the request that is answered now; of several the first."""
+        active = self._active
+        return active[0].request if active else None
 
     @property
     def queue_length(self) -> int:
@@ -164,12 +171,12 @@ class Scheduler:
         """
         with self._change:
             self._stopping = True
-            running = self.running
+            running = self._active
             busy = bool(running or self._jobs or len(self._queue))
             self._change.notify()
         self._reading_ahead.set()
-        if running:
-            running.cancel()
+        for turn in running:
+            turn.request.cancel()
         if threading.current_thread() is not self._thread:
             self._thread.join()
         return busy
@@ -182,9 +189,16 @@ class Scheduler:
                 raise refusals.too_many_images()
             request.wake = self._wake
             request.number = next(self._numbers)
-            displaced = self._queue.put(request, free=0 if self.running else 1)
+            displaced = self._queue.put(request, self._free(request.query.mission_id))
             self._change.notify()
             return displaced
+
+    def _free(self, mission_id: str) -> int:
+        """Return how many answers could begin at once; the caller holds the lock."""
+        active = self._active
+        if any(turn.mission_id == mission_id for turn in active):
+            return 0
+        return self.parallel - len(active)
 
     def _holds(self, images: Sequence[ImageSource]) -> bool:
         """Tell whether images may wait, too; the caller holds the lock."""
@@ -208,62 +222,97 @@ class Scheduler:
                     break
                 if self._ready():  # it came while we looked away, perhaps before the request
                     continue
-                self.running = self._queue.take()
-            if self.running:
-                self._answer(self.running)
-                self._unreadable.discard(self.running.query.mission_id)
-                self._last_speed, self._turn = self.tokens_per_second, None
-                self.running, idle_since = None, time.monotonic()
-            elif not self._read_ahead():
+                request = self._admit()
+            if request:
+                self._begin(request)
+            if self._active:
+                self._round()
+                idle_since = time.monotonic()
+            elif not request and not self._read_ahead():
                 with self._change:
                     if len(self._queue):  # none of them is ready
                         self._change.wait(LOOK_PERIOD)
                     elif not (self._stopping or self._jobs):
                         self._change.wait(CARE_PERIOD)
+        for turn in self._active:
+            self._end(turn, refusals.stopped(begun=True))
         for request in self._queue.clear():
             self._fail(request, refusals.stopped(begun=False))
         self._look_around()
 
-    def _answer(self, request: Request) -> None:
-        request.started = time.monotonic()
-        self.store.busy = request.query.mission_id
-        turn = None
-        known = request.query.mission_id in self.store
-        try:
-            _check_ended(request)
-            query, defaults = request.query, self.defaults
-            mission = self.store.get_or_create(query.mission_id)
-            limits = Limits(query.max_tokens or defaults.max_tokens, query.stop)
-            sampling = defaults.sampling.changed(query.sampling)
-            self._turn = turn = Answering(mission, query.prompt, sampling, limits, query.aside,
-                                          request.interrupt, query.images)
-            self.store.make_room_to_look(query.images, query.mission_id)
-            self._follow(turn.look(), request)
-            self.store.make_room(mission, turn.most_tokens)
-            self._follow(turn.steps(), request)
-            if not query.aside:
-                self.store.commit(query.mission_id)
-        except Exception as error:
-            if turn:
-                turn.forget_images()
-            if not known:
-                self.store.discard(request.query.mission_id)
-            self._fail(request, self._reason(error), turn)
-        else:
-            answer = turn.generation
-            request.complete(answer.text, answer.finish_reason, turn.usage(request.queued))
-        finally:
-            self.store.busy = ''
+    def _admit(self) -> Request | None:
+        """Return a request on which work can begin now; the caller holds the lock."""
+        if self._active and (len(self._active) >= self.parallel or self._full or
+                             any(job.images for job in self._jobs)):
+            return None
+        return self._queue.take([turn.mission_id for turn in self._active])
 
-    def _follow(self, steps: Generator[str, None, None], request: Request) -> None:
-        """Do the steps of a turn; between them serve what else came in."""
+    def _begin(self, request: Request) -> None:
+        request.started = time.monotonic()
+        query, defaults = request.query, self.defaults
+        self._unreadable.discard(query.mission_id)
+        self._active = (*self._active, ActiveTurn(
+            request, self.store, defaults.sampling.changed(query.sampling),
+            query.max_tokens or defaults.max_tokens, patient=bool(self._active)))
+
+    def _round(self) -> None:
+        """
+        Let every answer in progress grow by a token, and one question be read on by a call.
+
+        So a long prompt never holds an answer up for longer than a call takes.
+        """
+        self._step_together([turn for turn in self._active if turn.wants_one])
+        reading = [turn for turn in self._active if not turn.decoding]
+        for turn in [turn for turn in self._active if turn.decoding] + reading[:1]:
+            self._advance(turn)
+            self._look_around()
+        for turn in reading[1:]:
+            try:
+                turn.check()
+            except Exception as error:
+                self._end(turn, error)
+        if reading[1:]:  # the next one has its turn
+            self._active = (*(t for t in self._active if t is not reading[0]),
+                            *(t for t in self._active if t is reading[0]))
+
+    def _step_together(self, turns: list[ActiveTurn]) -> None:
+        if len(turns) < 2:
+            return
         try:
-            for text in steps:
-                request.emit(text)
-                self._look_around()
-                _check_ended(request)
-        finally:
-            steps.close()  # undoes a turn that was left in the middle
+            rows = self.store.model.runner.step_together(
+                [turn.generation.state for turn in turns],
+                [turn.generation.ids[-1] for turn in turns])
+        except Exception as error:  # of each of them
+            for turn in turns:
+                self._end(turn, error)
+            return
+        for turn, logits in zip(turns, rows):
+            turn.generation.serve(logits)
+
+    def _advance(self, turn: ActiveTurn) -> None:
+        try:
+            complete = turn.advance()
+        except NoRoomYet:
+            turn.undo()
+            self._leave(turn)
+            self._full = True  # until an answer is complete
+            with self._change:
+                self._queue.put_back(turn.request)
+        except Exception as error:
+            self._end(turn, error)
+        else:
+            if complete:
+                self._leave(turn)
+                turn.complete()
+
+    def _end(self, turn: ActiveTurn, error: Exception) -> None:
+        self._leave(turn)
+        turn.fail(self._reason(error))
+
+    def _leave(self, turn: ActiveTurn) -> None:
+        self._active = tuple(other for other in self._active if other is not turn)
+        self._last_speed, self._full = turn.tokens_per_second, False
+        self.store.model.runner.leave_company()
 
     def _reason(self, error: Exception) -> LfmError:
         if isinstance(error, LfmError):
@@ -273,16 +322,14 @@ class Scheduler:
         _log.exception('a turn failed; it was undone')
         return refusals.unexpected(error)
 
-    def _fail(self, request: Request, error: LfmError, turn: Answering | None = None) -> None:
-        if turn:
-            request.fail(error, turn.generation.text, turn.usage(request.queued))
-        else:
-            request.fail(error)
+    @staticmethod
+    def _fail(request: Request, error: LfmError) -> None:
+        request.fail(error)
 
     def _ready(self) -> list[_Job]:
         """Return the work that may be done now; the caller holds the lock."""
-        busy = self.running.query.mission_id if self.running else None
-        return [j for j in self._jobs if busy not in j.missions and not (busy and j.images)
+        busy = {turn.mission_id for turn in self._active}
+        return [j for j in self._jobs if not busy & j.missions and not (busy and j.images)
                 and not self._queue.holds(j.missions, j.number)]
 
     def _look_around(self) -> None:
@@ -328,10 +375,3 @@ class Scheduler:
             _log.error('reading ahead failed: %s', str(error) or type(error).__name__)
             self._unreadable.add(mission.mission_id)
         return True
-
-
-def _check_ended(request: Request) -> None:
-    if request.cancelled:
-        raise Interrupted
-    if request.expired:
-        raise refusals.too_late()

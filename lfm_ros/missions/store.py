@@ -39,7 +39,7 @@ class MissionStore:
     The system prompt is read once; every new mission starts with a copy of the state after it.
 
     :param storage: where missions are kept that are not in memory, and outlive the process.
-    :ivar busy: the mission that is answered now; it is not put aside.
+    :ivar busy: the missions that are answered now; they are not put aside.
     """
 
     def __init__(self, model: Model, system_prompt: str = '', keeping: Keeping = Keeping(),
@@ -50,7 +50,7 @@ class MissionStore:
         self._slots: dict[str, Slot] = {}
         self._turns = 0
         self._doomed: set[str] = set()  # deleted, but not yet from the log
-        self.busy = ''
+        self.busy: set[str] = set()
         if keeping.overflow == SLIDE:
             model.rotary  # refuse now what this model cannot do
         check_text(system_prompt, 'system prompt')
@@ -373,7 +373,7 @@ class MissionStore:
                 self.model.vision.shrink(0)
                 continue
             others = [s for s in self._slots.values()
-                      if s.mission and s.mission_id not in (*busy, self.busy)]
+                      if s.mission and s.mission_id not in self.busy.union(busy)]
             if not others:
                 raise LfmError(ErrorCode.OVER_BUDGET, f'this needs {in_mb(needed)} MB more and '
                                f'missions hold {in_mb(self.nbytes)} of {in_mb(room)} MB: ask for '

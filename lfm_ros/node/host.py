@@ -21,6 +21,7 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
+from lfm_ros.prepare.opening import open_prepared
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,18 @@ class MissionPlace:
 
     folder: str = ''
     budget_mb: int = 0
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """
+    Whether graphs are made ready for this machine before they are opened, see lfm_ros.prepare.
+
+    :param folder: where they are kept; empty: the user's cache folder.
+    """
+
+    wanted: bool = True
+    folder: str = ''
 
 
 class ModelHost:
@@ -55,7 +68,7 @@ class ModelHost:
         self.shut_down = False
 
     def open(self, path: str | Path, options: ModelOptions, system_prompt: str,
-             keeping: Keeping, place: MissionPlace) -> Model:
+             keeping: Keeping, place: MissionPlace, preparing: Preparing) -> Model:
         """
         Open a model, read the system prompt, and find the missions that were kept.
 
@@ -64,7 +77,11 @@ class ModelHost:
         self.error = None
         storage = None
         try:
-            model = Model(path, options)
+            if preparing.wanted:
+                cache = Path(preparing.folder).expanduser() if preparing.folder else None
+                model = open_prepared(path, options, cache_dir=cache)
+            else:
+                model = Model(path, options)
             if place.budget_mb:
                 keeping = replace(keeping, room=room_for_missions(model, place.budget_mb))
             folder = Path(place.folder).expanduser() if place.folder else None
@@ -78,7 +95,8 @@ class ModelHost:
         self.model = model
         return model
 
-    def start(self, queue_size: int, policy: str, defaults: Defaults) -> None:
+    def start(self, queue_size: int, policy: str, defaults: Defaults,
+              parallel: int = 1) -> None:
         """
         Warm up and take requests.
 
@@ -89,7 +107,7 @@ class ModelHost:
             self.model.warm_up()
         except Exception as error:
             raise self._failure(error) from error
-        self.scheduler = Scheduler(self.store, queue_size, policy, defaults)
+        self.scheduler = Scheduler(self.store, queue_size, policy, defaults, parallel)
 
     def stop(self) -> bool:
         """Undo what runs and answer all that waits; tell whether there was anything."""

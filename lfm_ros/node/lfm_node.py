@@ -62,7 +62,8 @@ class LfmNode(LifecycleNode):
                 self.get_parameter('missions.system_prompt').value,
                 parameters.keeping(self), MissionPlace(
                     self.get_parameter('missions.dir').value,
-                    self.get_parameter('memory.budget_mb').value))
+                    self.get_parameter('memory.budget_mb').value),
+                parameters.preparing(self))
             self._defaults = parameters.defaults(self, model.sampling)
         except LfmError as error:
             self._host.close()
@@ -82,7 +83,8 @@ class LfmNode(LifecycleNode):
         """Warm up and take requests."""
         try:
             self._host.start(self.get_parameter('queue.size').value,
-                             self.get_parameter('queue.policy').value, self._defaults)
+                             self.get_parameter('queue.policy').value, self._defaults,
+                             self.get_parameter('queue.parallel').value)
         except LfmError as error:
             return self._failed('activate', error)
         if self._questions and self._host.model and self._host.model.vision:

@@ -24,6 +24,7 @@ from lfm_ros.missions.request import LONGEST_TIMEOUT
 from lfm_ros.missions.request import MOST_TOKENS
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node.camera import Camera
+from lfm_ros.node.host import Preparing
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
@@ -84,6 +85,14 @@ SPECS = (
          'model was made for', 0, 1 << 20),
     Spec('model.prefill_chunk', 64, 'Tokens of a prompt that are read in one call; fewer need '
          'less memory, more are slightly faster', 1, 4096),
+    Spec('model.prepare', True, 'Make the graphs of the model ready for this machine, once: it '
+         'then opens in a fraction of the time, its weights are mapped and not copied, and several '
+         'missions are answered together. Takes up to three times the size of the model on '
+         'disk'),
+    Spec('model.cache_dir', '', 'Folder in which prepared graphs are kept; empty: '
+         '~/.cache/lfm_ros'),
+    Spec('model.prompt_lookup', True, 'Guess the next tokens of an answer from what stood in the '
+         'mission before and check several at once: answers that repeat names come faster'),
     Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
          'template puts there'),
     Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
@@ -120,6 +129,8 @@ SPECS = (
     Spec('queue.policy', REJECT, 'When the queue is full: '
          + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()),
          choices=tuple(POLICIES)),
+    Spec('queue.parallel', 4, 'Most answers to different missions that are written together, as '
+         'far as the model can step together; 1: one after the other', 1, 64),
     Spec('queue.timeout', 120.0, 'Seconds from the arrival of a request to the end of its '
          'answer, where the request does not say; 0: no limit', 0.0, LONGEST_TIMEOUT, live=True),
     Spec('sampling.max_tokens', 256, 'Longest answer in tokens, where the request does not say',
@@ -176,10 +187,16 @@ def model_options(node: Node) -> ModelOptions:
         threads=_value(node, 'model.threads'),
         context_length=_value(node, 'model.context_length'),
         prefill_chunk=_value(node, 'model.prefill_chunk'),
+        prompt_lookup=_value(node, 'model.prompt_lookup'),
         image_variant=_value(node, 'image.variant'),
         image_tokens=_value(node, 'image.max_tokens'),
         image_tiling=_value(node, 'image.tiling'),
         encoder_keep_alive=_value(node, 'image.encoder_keep_alive'))
+
+
+def preparing(node: Node) -> Preparing:
+    """Return whether and where graphs are made ready."""
+    return Preparing(_value(node, 'model.prepare'), _value(node, 'model.cache_dir'))
 
 
 def camera(node: Node) -> Camera:

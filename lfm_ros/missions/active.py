@@ -1,0 +1,131 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A request while it is answered."""
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from lfm_ros.engine.generation import Generation
+from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.runner import Interrupted
+from lfm_ros.engine.sampling import Sampling
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions import refusals
+from lfm_ros.missions.answering import Answering
+from lfm_ros.missions.request import Request
+from lfm_ros.missions.store import MissionStore
+
+
+class NoRoomYet(Exception):
+    """There may be room when the answers in progress are complete."""
+
+
+class ActiveTurn:
+    """
+    Answers one request, one call of the model at a time.
+
+    :param sampling: how tokens are chosen; ``max_tokens`` the longest answer.
+    :param patient: whether others are in progress that may make room when they end.
+    """
+
+    def __init__(self, request: Request, store: MissionStore, sampling: Sampling, max_tokens: int,
+                 patient: bool) -> None:
+        self.request = request
+        self.mission_id = request.query.mission_id
+        self.turn: Answering | None = None
+        self._store = store
+        self._sampling = sampling
+        self._limits = Limits(max_tokens, request.query.stop)
+        self._patient = patient
+        self._known = self.mission_id in store
+        self._steps = self._work()
+        store.busy.add(self.mission_id)
+
+    @property
+    def decoding(self) -> bool:
+        """Tell whether it writes its answer; before, it reads the question."""
+        return self.turn is not None and bool(self.turn.generation.ids)
+
+    @property
+    def wants_one(self) -> bool:
+        """Tell whether it goes on by reading one token, which may be done in company."""
+        return self.turn is not None and self.turn.generation.wants_one
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Return the speed of the answer so far."""
+        return self.turn.generation.tokens_per_second if self.turn else 0.0
+
+    @property
+    def generation(self) -> Generation:
+        """Return the answer; there is none before the first call."""
+        assert self.turn
+        return self.turn.generation
+
+    def advance(self) -> bool:
+        """
+        Make the next call of the model and hand on the text.
+
+        :returns: whether the answer is complete and committed.
+        :raises Exception: when the turn has failed; :meth:`fail` is to follow.
+        """
+        try:
+            self.request.emit(next(self._steps))
+        except StopIteration:
+            return True
+        self.check()
+        return False
+
+    def check(self) -> None:
+        """Raise when the request was cancelled or its time is over."""
+        if self.request.cancelled:
+            raise Interrupted
+        if self.request.expired:
+            raise refusals.too_late()
+
+    def complete(self) -> None:
+        """Answer the request."""
+        assert self.turn
+        self._store.busy.discard(self.mission_id)
+        answer = self.turn.generation
+        self.request.complete(answer.text, answer.finish_reason,
+                              self.turn.usage(self.request.queued))
+
+    def fail(self, error: LfmError) -> None:
+        """Undo the turn and answer the request with an error."""
+        turn = self.turn
+        self.undo()
+        if turn:
+            self.request.fail(error, turn.generation.text, turn.usage(self.request.queued))
+        else:
+            self.request.fail(error)
+
+    def undo(self) -> None:
+        """Leave the mission as it was before."""
+        self._steps.close()
+        if self.turn:
+            self.turn.forget_images()
+        if not self._known:
+            self._store.discard(self.mission_id)
+        self._store.busy.discard(self.mission_id)
+
+    def _work(self) -> Generator[str, None, None]:
+        """Do all that the request needs; yields after every call of the model."""
+        query, store = self.request.query, self._store
+        self.check()
+        try:
+            mission = store.get_or_create(query.mission_id)
+            self.turn = turn = Answering(
+                mission, query.prompt, self._sampling, self._limits, query.aside,
+                self.request.interrupt, query.images)
+            store.make_room_to_look(query.images, query.mission_id)
+            yield from turn.look()
+            store.make_room(mission, turn.most_tokens)
+        except LfmError as error:
+            if error.code == ErrorCode.OVER_BUDGET and self._patient:
+                raise NoRoomYet from error
+            raise
+        yield from turn.steps()
+        if not query.aside:
+            store.commit(query.mission_id)

@@ -1,0 +1,3 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Edit the graph of a model so that a robot can get more out of it."""

@@ -1,0 +1,65 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tell whether the files of a folder are those that were written."""
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+MANIFEST = 'manifest.json'
+
+# A robot does not read half a gigabyte at every start: large files are sampled.
+_SAMPLE_ABOVE = 16 << 20
+_SAMPLE_BLOCKS = 64
+_SAMPLE_BYTES = 64 << 10
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 in hex of a file, of samples of it where it is large."""
+    size = path.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with path.open('rb') as stream:
+        if size <= _SAMPLE_ABOVE:
+            found.update(stream.read())
+        else:
+            for block in range(_SAMPLE_BLOCKS):
+                stream.seek((size - _SAMPLE_BYTES) * block // (_SAMPLE_BLOCKS - 1))
+                found.update(stream.read(_SAMPLE_BYTES))
+    return found.hexdigest()
+
+
+def write_manifest(folder: Path, what: dict[str, Any]) -> None:
+    """
+    Describe a folder in a file.
+
+    :param what: what else is to be known of it.
+    """
+    files = {p.name: {'size': p.stat().st_size, 'sha256': digest(p)}
+             for p in sorted(folder.iterdir()) if p.is_file() and p.name != MANIFEST}
+    (folder / MANIFEST).write_text(json.dumps({**what, 'files': files}, indent=1))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what is known of a folder; empty when its manifest is missing or damaged."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get('files'), dict) else {}
+
+
+def damage(folder: Path) -> str:
+    """Return the first thing that is wrong with a folder, empty when all is as it was written."""
+    manifest = read_manifest(folder)
+    if not manifest:
+        return f'{MANIFEST} is missing or damaged'
+    for name, known in manifest['files'].items():
+        path = folder / str(name)
+        try:
+            if path.stat().st_size != known['size'] or digest(path) != known['sha256']:
+                return f'{name} has changed'
+        except (OSError, KeyError, TypeError):
+            return f'{name} is missing'
+    return ''

@@ -1,0 +1,42 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Open a model with its graphs made ready for this machine."""
+from __future__ import annotations
+
+from dataclasses import replace
+import logging
+import os
+from pathlib import Path
+
+from lfm_ros.engine.folder import find_model
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.session import CPU
+
+_log = logging.getLogger(__name__)
+
+
+def default_cache() -> Path:
+    """Return the folder in which prepared graphs are kept, where nobody names another one."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'lfm_ros'
+
+
+def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
+                  speaks: bool = True, cache_dir: Path | None = None) -> Model:
+    """
+    Open a model; its graphs are prepared when they are not yet, which takes seconds once.
+
+    :param cache_dir: where prepared graphs are kept; None: :func:`default_cache`.
+    :raises LfmError: as :class:`Model`.
+    """
+    folder = find_model(path, options.variant, options.image_variant)
+    if list(options.providers) == [CPU]:
+        try:
+            from lfm_ros.prepare.cache import ready
+        except ImportError as error:
+            _log.warning(f'{folder.name} is opened as it is, slower to start and larger in '
+                         'memory: its graphs cannot be prepared without the Python package '
+                         f'{error.name}: install it, or set model.prepare to false')
+        else:
+            options = replace(options, prepared=ready(folder, cache_dir or default_cache()))
+    return Model(path, options, speaks)

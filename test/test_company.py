@@ -1,0 +1,224 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Several missions are answered together: each as if it were alone."""
+from __future__ import annotations
+
+from contextlib import contextmanager
+import threading
+
+from lfm_ros.engine.generation import IN_COMPANY
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.errors import ErrorCode
+from lfm_ros.missions.keeping import Keeping
+from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.scheduler import Defaults
+from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.store import MissionStore
+from lfm_ros.prepare.edits import edit_losslessly
+import numpy as np
+from prepare_support import edited
+import pytest
+from support import assert_same
+from support import check_invariants
+from support import DEFAULT
+from support import GREEDY
+from support import LONG
+from support import MODELS
+from support import WAIT
+
+NAMES = (DEFAULT, 'lfm2-past-conv-odd', 'lfm2-int4', 'qwen3')
+MISSIONS = ('a', 'b', 'c', 'd')
+
+
+@pytest.fixture(scope='module', params=NAMES)
+def model(request, tmp_path_factory):
+    return prepared(request.param, tmp_path_factory.mktemp('model'))
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    return prepared(DEFAULT, tmp_path_factory.mktemp('model'))
+
+
+def prepared(name, target, **options):
+    graph, _ = edited(name, target, edit_losslessly)
+    return Model(graph.parent, ModelOptions(threads=1, prefill_chunk=32, **options))
+
+
+@contextmanager
+def scheduling(model, tokens=12, keeping=Keeping(), **more):
+    """Run a scheduler that answers four missions at once."""
+    store = MissionStore(model, 'You are a robot.', keeping)
+    scheduler = Scheduler(store, defaults=Defaults(GREEDY, tokens), parallel=4, **more)
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+def ask_all(scheduler, prompts, **more):
+    """Ask all missions at once: the thread of the model is held until all have come."""
+    gate = threading.Event()
+    held = scheduler.call(lambda: gate.wait(WAIT))
+    requests = [scheduler.submit(Query(prompt, mission, **more))
+                for mission, prompt in prompts.items()]
+    gate.set()
+    held.result(WAIT)
+    return [request.wait(WAIT) for request in requests]
+
+
+def mission_of(scheduler, name):
+    return scheduler.call(lambda: scheduler.store.get(name)).result(WAIT)
+
+
+def test_prepared_models_step_together(model):
+    assert model.runner.company_size == 4
+    assert model.runner.can_take_back
+
+
+@pytest.mark.parametrize('count', [2, 3, 4])
+def test_answers_in_company_are_those_of_a_mission_alone(small, count):
+    prompts = {name: f'Where is box {name}?' * (1 + place)
+               for place, name in enumerate(MISSIONS[:count])}
+    with scheduling(small) as scheduler:
+        alone = [scheduler.submit(Query(prompt, name)).wait(WAIT).text
+                 for name, prompt in prompts.items()]
+    with scheduling(small) as scheduler:
+        together = ask_all(scheduler, prompts)
+        calls = mission_of(scheduler, 'a').calls
+    assert [answer.text for answer in together] == alone
+    assert IN_COMPANY in calls
+
+
+def test_missions_of_several_rounds_hold_their_invariants(model):
+    with scheduling(model, tokens=9) as scheduler:
+        for turn in range(3):
+            answers = ask_all(scheduler, {name: f'Box {name}, turn {turn}?' for name in MISSIONS})
+            assert all(answer.error_code == ErrorCode.NONE for answer in answers)
+        missions = [mission_of(scheduler, name) for name in MISSIONS]
+    for mission in missions:
+        check_invariants(mission)
+        assert mission.turn_count == 3
+
+
+def test_a_state_that_was_read_in_company_is_the_same_bit_for_bit_when_it_is_read_again(model):
+    with scheduling(model) as scheduler:
+        ask_all(scheduler, {name: f'Where is box {name}?' for name in MISSIONS})
+        missions = [mission_of(scheduler, name) for name in MISSIONS]
+    for mission in missions:
+        mission.read_all()
+        again = Mission.of(mission, model)
+        again.state = model.new_state()
+        again.read_all()
+        assert_same(again.state.arrays(), mission.state.arrays())
+
+
+def test_a_cancelled_answer_leaves_its_companions_alone(small):
+    prompts = {name: f'Where is box {name}?' for name in MISSIONS}
+    with scheduling(small, tokens=40) as scheduler:
+        expected = [answer.text for answer in ask_all(scheduler, prompts)]
+    with scheduling(small, tokens=40) as scheduler:
+        gate = threading.Event()
+        held = scheduler.call(lambda: gate.wait(WAIT))
+        pieces = []
+
+        def receive(piece):
+            pieces.append(piece)
+            if len(pieces) == 5:
+                requests[1].cancel()
+        requests = [scheduler.submit(Query(prompt, name),
+                                     on_piece=receive if name == 'b' else None)
+                    for name, prompt in prompts.items()]
+        gate.set()
+        held.result(WAIT)
+        answers = [request.wait(WAIT) for request in requests]
+        assert answers[1].error_code == ErrorCode.CANCELLED
+        assert 'b' not in scheduler.store
+    assert [a.text for a in answers[:1] + answers[2:]] == expected[:1] + expected[2:]
+
+
+def test_a_step_that_fails_undoes_all_turns_that_were_in_it(small, monkeypatch):
+    with scheduling(small) as scheduler:
+        prompts = {name: f'Where is box {name}?' for name in MISSIONS}
+        ask_all(scheduler, prompts)
+        before = [mission_of(scheduler, name).digest for name in MISSIONS]
+        with monkeypatch.context() as patch:
+            def fail(*_):
+                raise RuntimeError('the kernel is on fire')
+            patch.setattr(small.runner, 'step_together', fail)
+            answers = ask_all(scheduler, prompts)
+        assert all(answer.error_code == ErrorCode.INTERNAL for answer in answers)
+        assert [mission_of(scheduler, name).digest for name in MISSIONS] == before
+        assert all(a.error_code == ErrorCode.NONE for a in ask_all(scheduler, prompts))
+
+
+def test_a_long_prompt_is_read_between_the_tokens_of_a_running_answer(small):
+    order = []
+    with scheduling(small, tokens=40) as scheduler:
+        real = small.runner.run
+
+        def note(state, ids, *more, **rest):
+            order.append(len(ids))
+            return real(state, ids, *more, **rest)
+        small.runner.run = note
+        try:
+            first = threading.Event()
+            running = scheduler.submit(Query('What?', 'a'), on_piece=lambda _: first.set())
+            assert first.wait(WAIT)
+            late = scheduler.submit(Query(LONG, 'b', max_tokens=1))
+            assert late.wait(WAIT).error_code == ErrorCode.NONE
+            assert running.wait(WAIT).error_code == ErrorCode.NONE
+        finally:
+            del small.runner.run
+    chunks = [place for place, size in enumerate(order) if size == 32]
+    assert len(chunks) > 1
+    assert all(b - a > 1 for a, b in zip(chunks, chunks[1:])), 'no token came between two calls'
+
+
+def test_two_questions_to_one_mission_are_answered_one_after_the_other(small):
+    with scheduling(small) as scheduler:
+        gate = threading.Event()
+        held = scheduler.call(lambda: gate.wait(WAIT))
+        requests = [scheduler.submit(Query(f'Question {n}?', 'a')) for n in range(3)]
+        gate.set()
+        held.result(WAIT)
+        assert all(r.wait(WAIT).error_code == ErrorCode.NONE for r in requests)
+        prompts = [turn.prompt for turn in mission_of(scheduler, 'a').turns]
+    assert prompts == ['Question 0?', 'Question 1?', 'Question 2?']
+
+
+def test_an_answer_for_which_there_is_no_room_waits_for_its_companions(small):
+    one = small.new_state().nbytes_at(512) + 40 * 1024
+    with scheduling(small, tokens=30, keeping=Keeping(room=3 * one)) as scheduler:
+        answers = ask_all(scheduler, {name: LONG for name in MISSIONS}, max_tokens=30)
+    assert [a.error_code for a in answers] == [ErrorCode.NONE] * 4
+
+
+def test_one_mission_alone_uses_no_company(small):
+    with scheduling(small) as scheduler:
+        scheduler.submit(Query('Where is the box?', 'a')).wait(WAIT)
+        assert IN_COMPANY not in mission_of(scheduler, 'a').calls
+
+
+def test_a_model_that_was_not_prepared_answers_one_at_a_time():
+    model = Model(MODELS / DEFAULT, ModelOptions(threads=1))
+    with scheduling(model) as scheduler:
+        assert scheduler.parallel == 1
+        answers = ask_all(scheduler, {name: 'Where?' for name in MISSIONS})
+    assert all(answer.error_code == ErrorCode.NONE for answer in answers)
+
+
+def test_stepping_together_touches_no_other_rows(small):
+    runner, states = small.runner, [small.new_state() for _ in range(3)]
+    for place, state in enumerate(states):
+        runner.run(state, [5, 6, 7][:place + 1])
+        for rows in state.key_value:
+            rows[:, :, state.position + 1:] = 42.0
+    before = [[rows[:, :, :s.position].copy() for rows in s.key_value] for s in states]
+    runner.step_together(states, [8, 9, 10])
+    for state, kept in zip(states, before):
+        for rows, old in zip(state.key_value, kept):
+            assert np.array_equal(rows[:, :, :state.position - 1], old)
+            assert np.all(rows[:, :, state.position:] == 42.0)
