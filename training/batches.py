@@ -7,7 +7,7 @@ from typing import Iterator, NamedTuple
 
 from missions import Mission, MissionMaker, render
 from questions import ASKED
-from sights import Camera, Sight, SightMaker
+from sights import Camera, LONGEST_GAP, Sight, SightMaker, TRAINED_LONGEST_GAP
 from tokenizers import Tokenizer
 import torch
 from vision import IMAGE_TOKEN
@@ -112,7 +112,9 @@ def batches(encoder: Encoder, seed: int, steps: int, tokens: int, length: int,
     A share `sights` of the rows has pictures; where there are any, only these have drills.
     """
     maker, rng = MissionMaker(seed), random.Random(seed)
-    watcher = SightMaker(rng, maker, camera)
+    # A long row has room for questions many turns after the picture.
+    gap = LONGEST_GAP if length <= 512 else TRAINED_LONGEST_GAP
+    watcher = SightMaker(rng, maker, camera, gap)
     rows = tokens // length
     watched = round(sights * rows)
     for step in range(steps):

@@ -12,6 +12,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from commands import make_chat, make_command, make_speed
 from drills import make_drill
 from entities import EntityMaker
+from variety import pick_widely
 from wordings import disturb, pick, TRAINED
 from words import ADJECTIVES, made_up_word, NAMES, NOUNS, NUMBERS, SHAPES, STATES, VISION
 from world import World
@@ -111,16 +112,16 @@ class MissionMaker:
         self.world = World(self.rng, self.names)
         self.unknown_share = self.rng.uniform(0.15, 0.75)
         self.most_known = self.rng.randint(1, 8)
-        self.canonical = self.rng.choice((0.9, 0.5, 0.2))
+        self.canonical = self.rng.choice((0.9, 0.5, 0.2) if self.split else (0.8, 0.4, 0.1))
 
     def _system(self) -> Optional[str]:
         rng = self.rng
         share = rng.random()
         if share < 0.4:
             return None
-        if share < 0.75 or self.split:
+        if share < 0.6 or self.split:
             return pick(rng, 'system', self.split == 'wording')
-        if share < 0.85:
+        if share < 0.75:
             return ' '.join(rng.sample(TRAINED['system'], 2))
         words = [self._filler() for _ in range(rng.randint(2, 20))]
         return ' '.join(words).capitalize() + '.'
@@ -132,7 +133,8 @@ class MissionMaker:
 
     def _say(self, kind: str, **slots: object) -> str:
         rng = self.rng
-        wording = pick(rng, kind, self.split == 'wording', self.canonical)
+        wording = pick(rng, kind, self.split == 'wording', self.canonical) if self.split else \
+            pick_widely(rng, kind, self.canonical, self._filler)
         if self.split is None and rng.random() < 0.06:
             wording = disturb(rng, wording, made_up_word(rng) if rng.random() < 0.6 else
                               rng.choice(ADJECTIVES + NOUNS))

@@ -6,10 +6,31 @@ from typing import Any, Iterable
 
 import torch
 from torch import distributed, nn
+from torch.optim import _muon
 
 TABLES = ('embed_tokens', 'position_embedding', 'readers')
 SHARPNESS = ('q_layernorm', 'k_layernorm')
 EYE = ('vision_tower', 'multi_modal_projector')
+# Without the instructions for it, bfloat16 is many times slower than float32.
+HALF = torch.cpu._is_avx512_bf16_supported()
+
+
+def _orthogonalize(gradient: torch.Tensor, factors: tuple[float, float, float], steps: int,
+                   epsilon: float) -> torch.Tensor:
+    """Do in float32 what Muon does in bfloat16."""
+    a, b, c = factors
+    tall = gradient.shape[0] > gradient.shape[1]
+    matrix = gradient.T if tall else gradient
+    matrix = matrix / matrix.norm().clamp(min=epsilon)
+    for _ in range(steps):
+        gram = matrix @ matrix.T
+        matrix = torch.addmm(matrix, torch.addmm(gram, gram, gram, beta=b, alpha=c), matrix,
+                             beta=a)
+    return matrix.T if tall else matrix
+
+
+if not HALF:
+    _muon._zeropower_via_newtonschulz = _orthogonalize
 
 
 class Optimizer:

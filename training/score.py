@@ -64,7 +64,7 @@ The same on pictures that were never drawn for training, in missions with other 
 out: `pair` entities at places never trained, `entity` names never trained, `word` made-up words
 never trained, `wording` sentences never trained.
 
-Made with the phases of `training/train_demo.py` in {runs}: {minutes:.0f} minutes
+Made with the phases of `training/train_demo.py`: {runs}. All in all {minutes:.0f} minutes
 ({cpu_minutes:.0f} minutes of CPU time), {steps:,} steps, {tokens:,} tokens, {scenes:,} drawn
 scenes.
 """

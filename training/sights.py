@@ -10,7 +10,7 @@ from pictures import Patches
 from questions import Asker, Question, SHOWN
 from scenes import Scene
 
-LONGEST_GAP = 6
+LONGEST_GAP, TRAINED_LONGEST_GAP = 6, 14
 
 
 class Sight(NamedTuple):
@@ -31,11 +31,13 @@ Camera = Callable[[], Sight]
 class SightMaker:
     """Put pictures and questions about them between the turns of ordinary missions."""
 
-    def __init__(self, rng: random.Random, missions: MissionMaker, camera: Camera) -> None:
+    def __init__(self, rng: random.Random, missions: MissionMaker, camera: Camera,
+                 longest_gap: int = LONGEST_GAP) -> None:
         self.rng = rng
         self.missions = missions
         self.camera = camera
         self.asker = Asker(rng)
+        self.longest_gap = longest_gap
 
     def mission(self, tokens: int) -> Mission:
         """Return a mission of about that many tokens; the last picture is the one that counts."""
@@ -51,7 +53,7 @@ class SightMaker:
             sight = self.camera()
             block = [self._show(sight)]
             for _ in range(rng.randint(0, 4)):
-                gap = rng.choice((0, 0, rng.randint(1, LONGEST_GAP)))
+                gap = rng.choice((0, 0, rng.randint(1, self.longest_gap)))
                 block += self._next(others, gap)
                 block.append(_turn(self._ask(sight, block), len(block) - 1))
             made += block

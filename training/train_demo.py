@@ -1,18 +1,21 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train, export and evaluate the demo model in one run, from nothing."""
+"""Train, export and evaluate the demo model in one run, from nothing or from a shipped model."""
 
 import argparse
 import json
 from pathlib import Path
+import shutil
 import sys
 import time
+from typing import Optional
 
 from album import Album, make_album
 from batches import Encoder
 from evaluate import evaluate, evaluate_vision
-from export import export, save_checkpoint
+from export import export, save_checkpoint, TOKENIZER_FILES
 from model import make_model, use_fast_kernels
+from restore import restore
 from score import write_model_card, write_score
 from tokenizer import make_tokenizer
 from tokenizers import Tokenizer
@@ -40,13 +43,20 @@ PHASES = (
     Phase('see', 1700, 3072, 0, (0.0, 0.0), (1.0, 0.15)),
     Phase('look', 900, 4096, 512, (1.0, 1.0), (0.8, 0.6), 0.75, 0.0),
     Phase('tell', 1800, 4096, 512, (0.8, 0.6), (0.45, 0.0), 0.5, 0.15),
+    Phase('vary', 460, 4096, 512, (0.0, 0.0), (0.5, 0.3), 0.25, 0.0),
+    Phase('whole', 140, 4096, 1024, (0.0, 0.0), (0.3, 0.0), 0.5, 0.0),
 )
 SCENES = 16000
+# The first phase of a run that goes on from a shipped model.
+GO_ON = 'vary'
 
 
-def train(worker: int, workers: int, work: Path, seed: int, resume: bool) -> None:
+def train(worker: int, workers: int, work: Path, seed: int, resume: bool,
+          shipped: Optional[Path]) -> None:
     """
     Run all phases as one of the workers; with resume, skip those saved in the work folder.
+
+    From a shipped model, run those from `GO_ON` on.
 
     One worker per core with one thread each is faster than one worker with many threads: the
     workers meet once per step, not at every small operation.
@@ -58,10 +68,12 @@ def train(worker: int, workers: int, work: Path, seed: int, resume: bool) -> Non
     use_fast_kernels()
     encoder = Encoder(Tokenizer.from_file(str(work / 'tokenizer.json')))
     torch.manual_seed(seed)
-    model = make_vision_model(make_model(encoder.tokenizer.get_vocab_size()))
+    model = restore(shipped) if shipped else \
+        make_vision_model(make_model(encoder.tokenizer.get_vocab_size()))
     album = Album(work / 'album')
     trainer = Trainer(model, encoder, album, worker, workers)
-    for number, phase in enumerate(PHASES):
+    first = [phase.name for phase in PHASES].index(GO_ON) if shipped else 0
+    for number, phase in enumerate(PHASES[first:], first):
         saved = work / f'phase{number}.pt'
         if resume and saved.exists():
             trainer.load(saved)
@@ -84,16 +96,22 @@ def train(worker: int, workers: int, work: Path, seed: int, resume: bool) -> Non
                            file=sys.stderr)
     if worker == 0:
         save_checkpoint(trainer.model, work, work / 'checkpoint')
-        write_facts(work / 'checkpoint', trainer, seed)
+        write_facts(work / 'checkpoint', trainer, seed, shipped, len(album.scenes))
 
 
-def write_facts(folder: Path, trainer: Trainer, seed: int) -> None:
-    """Write what the score says about the run."""
-    (folder / 'run.json').write_text(json.dumps({
-        'parameters': sum(weight.numel() for weight in trainer.model.parameters()),
-        'runs': 'one run', 'seed': seed, 'workers': trainer.workers, 'steps': trainer.steps,
-        'tokens': sum(phase.steps * phase.tokens for phase in PHASES), 'scenes': SCENES,
-        'wall_s': round(trainer.wall_s), 'cpu_s': round(trainer.cpu_s)}))
+def write_facts(folder: Path, trainer: Trainer, seed: int, shipped: Optional[Path],
+                scenes: int) -> None:
+    """Write what the score says about the run; what a shipped model took before is added."""
+    facts = {'parameters': sum(weight.numel() for weight in trainer.model.parameters()),
+             'runs': 'one run', 'seed': seed, 'workers': trainer.workers}
+    spent = {'steps': trainer.steps, 'tokens': trainer.tokens, 'scenes': scenes,
+             'wall_s': round(trainer.wall_s), 'cpu_s': round(trainer.cpu_s)}
+    if shipped:
+        before = json.loads((shipped / 'score.json').read_text())
+        facts.update(runs=before['runs'], seed=before['seed'])
+        facts['last_run'] = {'seed': seed, **spent}
+        spent = {name: before[name] + value for name, value in spent.items()}
+    (folder / 'run.json').write_text(json.dumps({**facts, **spent}))
 
 
 def main() -> None:
@@ -106,17 +124,24 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--workers', type=int, default=2, help='processes that train')
     parser.add_argument('--missions', type=int, default=60, help='held-out missions per split')
+    parser.add_argument('--scenes', type=int, default=SCENES, help='scenes to draw')
+    parser.add_argument('--shipped', type=Path, metavar='FOLDER',
+                        help='go on from an exported model, with the last phases')
     parser.add_argument('--resume', action='store_true', help='keep the phases that are done')
     arguments = parser.parse_args()
     work, workers = arguments.work, arguments.workers
     work.mkdir(parents=True, exist_ok=True)
     (work / 'meeting').unlink(missing_ok=True)
-    if not (arguments.resume and (work / 'tokenizer.json').exists()):
+    if arguments.shipped:
+        for name in TOKENIZER_FILES:
+            shutil.copy(arguments.shipped / name, work / name)
+    elif not (arguments.resume and (work / 'tokenizer.json').exists()):
         make_tokenizer(work)
     if not (work / 'album' / 'scenes.pickle').exists():
-        make_album(work / 'album', SCENES, arguments.seed, workers)
-    multiprocessing.spawn(train, (workers, work, arguments.seed, arguments.resume),
-                          nprocs=workers)
+        make_album(work / 'album', arguments.scenes, arguments.seed, workers)
+    multiprocessing.spawn(
+        train, (workers, work, arguments.seed, arguments.resume, arguments.shipped),
+        nprocs=workers)
     checkpoint = work / 'checkpoint'
     export(checkpoint, arguments.out)
     facts = json.loads((checkpoint / 'run.json').read_text())

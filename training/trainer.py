@@ -10,7 +10,7 @@ from album import Album
 from batches import Batch, batches, draw, Encoder
 from meaning import use_words, Words
 from missions import MissionMaker
-from optimizer import Optimizer
+from optimizer import HALF, Optimizer
 from sights import Sight, SightMaker
 import torch
 import torch.nn.functional as functional
@@ -61,7 +61,8 @@ class Trainer:
         self.workers = workers
         self.optimizer = Optimizer(
             [*model.named_parameters(), *self.readers.named_parameters('readers')], workers)
-        self.steps, self.wall_s, self.cpu_s = 0, 0.0, 0.0
+        self.reading = True
+        self.steps, self.tokens, self.wall_s, self.cpu_s = 0, 0, 0.0, 0.0
 
     def run(self, number: int, phase: Phase, seed: int) -> Iterator[float]:
         """Train one phase; yield the loss of every step."""
@@ -69,14 +70,17 @@ class Trainer:
         torch.manual_seed(seed)
         first, last = phase.rate
         self.eye.requires_grad_(phase.eye > 0.0)
+        self.reading = phase.eye > 0.0
         # What was turned towards words stays so.
         self.eye.projector.linear_2.requires_grad_(phase.length == 0)
+        slow = max(1, min(WARM_UP_STEPS, phase.steps // 5))
         for step, batch in enumerate(self._data(phase, seed)):
             rate = LEARNING_RATE * (first + (last - first) * step / phase.steps)
             loss = self._talk(batch) if isinstance(batch, Batch) else self._see(batch)
             # A new task starts slowly.
-            self.optimizer.step(loss, rate * min(1.0, (step + 1) / WARM_UP_STEPS), phase.eye)
+            self.optimizer.step(loss, rate * min(1.0, (step + 1) / slow), phase.eye)
             self.steps += 1
+            self.tokens += phase.tokens
             yield loss.item()
         if phase.length == 0:
             # The same pictures for every worker, so that all have the same weights again.
@@ -100,7 +104,9 @@ class Trainer:
 
     def _look(self, sights: list[Sight]) -> tuple[torch.Tensor, torch.Tensor]:
         halfway, features = self.eye.look([sight.patches for sight in sights])
-        return features, self.readers(halfway, features, sights)
+        # What a tower that stays as it is shows, the readers have no more to learn about.
+        loss = self.readers(halfway, features, sights) if self.reading else torch.zeros(())
+        return features, loss
 
     def _data(self, phase: Phase, seed: int) -> Iterator[Union[Batch, list[Sight]]]:
         tokens = phase.tokens // self.workers
@@ -112,7 +118,7 @@ class Trainer:
                        phase.sights, lambda: self.album.draw(rng))
 
     def _see(self, sights: list[Sight]) -> torch.Tensor:
-        with torch.autocast('cpu', torch.bfloat16):
+        with torch.autocast('cpu', torch.bfloat16, enabled=HALF):
             return self._look(sights)[1]
 
     def _talk(self, batch: Batch) -> torch.Tensor:
@@ -120,7 +126,7 @@ class Trainer:
         count = int(TARGET_SHARE * targets.numel())
         chosen = (weights + 0.01 * torch.rand(weights.shape)).topk(count).indices
         targets, weights = targets[chosen], weights[chosen]
-        with torch.autocast('cpu', torch.bfloat16):
+        with torch.autocast('cpu', torch.bfloat16, enabled=HALF):
             states, seen = self.states(batch)
             logits = self.model.lm_head(states.flatten(0, 1)[chosen])
         losses = functional.cross_entropy(logits.float(), targets, reduction='none')
@@ -129,7 +135,8 @@ class Trainer:
     def save(self, file: Path) -> None:
         """Write the weights, the optimizer and the time spent so far."""
         torch.save({'model': self.model.state_dict(), 'readers': self.readers.state_dict(),
-                    'steps': self.steps, 'wall_s': self.wall_s, 'cpu_s': self.cpu_s,
+                    'steps': self.steps, 'tokens': self.tokens,
+                    'wall_s': self.wall_s, 'cpu_s': self.cpu_s,
                     'optimizer': self.optimizer.state()}, file)
 
     def load(self, file: Path) -> None:
@@ -138,7 +145,8 @@ class Trainer:
         self.model.load_state_dict(saved['model'])
         self.readers.load_state_dict(saved['readers'])
         self.optimizer.restore(saved['optimizer'])
-        self.steps, self.wall_s, self.cpu_s = saved['steps'], saved['wall_s'], saved['cpu_s']
+        self.steps, self.tokens = saved['steps'], saved['tokens']
+        self.wall_s, self.cpu_s = saved['wall_s'], saved['cpu_s']
 
 
 @torch.no_grad()
@@ -159,7 +167,7 @@ def probe(trainer: Trainer, split: str, album: Optional[Album] = None, count: in
     score: dict[str, list[int]] = {}
     for start in range(0, count, 8):
         batch, answers = trainer.encoder.encode(missions[start:start + 8], length)
-        with torch.autocast('cpu', torch.bfloat16):
+        with torch.autocast('cpu', torch.bfloat16, enabled=HALF):
             logits = trainer.model.lm_head(trainer.states(batch)[0])
         right = logits.argmax(-1) == batch.ids[:, 1:]
         for row, first, last, kind in answers:

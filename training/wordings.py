@@ -168,7 +168,15 @@ def _compose(rng: random.Random, kind: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _composed(rng: random.Random, kind: str) -> str:
+def words_of_parts() -> set[str]:
+    """Return the words of the openings and clauses that sentences are composed of."""
+    parts = (_KNOWN, _CHANGED, _STANDS, _WHO, _LEFT, _MOVED, _BROUGHT, _ASK, _WHERE, _IS, _SOON,
+             _SO, _WISH, _GO)
+    return {word.strip('.,:?').lower() for part in parts for text in part for word in text.split()}
+
+
+def compose(rng: random.Random, kind: str) -> str:
+    """Return a sentence of a kind, composed at random; never a held-out one."""
     while True:
         text = _compose(rng, kind)
         if text not in HELD_OUT[kind]:
@@ -183,7 +191,7 @@ def pick(rng: random.Random, kind: str, held_out: bool = False, canonical: float
     if rng.random() < canonical:
         return wordings[0]
     if kind in ('fact', 'update', 'where', 'go') and rng.random() < 0.6:
-        return _composed(rng, kind)
+        return compose(rng, kind)
     return rng.choice(wordings)
 
 

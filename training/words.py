@@ -74,11 +74,27 @@ def is_held_out_pair(entity: str, value: object) -> bool:
     return _share('pair', entity, value) < 125
 
 
+def is_held_out_word(word: str) -> bool:
+    """Tell whether a made-up word is never trained (one in five)."""
+    return _share('word', word) < 200
+
+
 def made_up_word(rng: random.Random, held_out: bool = False) -> str:
     """Return a pronounceable word of 1 to 3 syllables; one in five such words is held out."""
     while True:
         count = rng.choice((1, 2, 2, 2, 3))
         word = ''.join(rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS)
                        for _ in range(count))
-        if len(word) > 2 and (_share('word', word) < 200) == held_out:
+        if len(word) > 2 and is_held_out_word(word) == held_out:
             return word.capitalize() if rng.random() < 0.2 else word
+
+
+def similar_word(rng: random.Random, word: str) -> str:
+    """Return another made-up word that begins or ends as this one; never a held-out one."""
+    while True:
+        other = made_up_word(rng).lower()
+        cut = rng.randint(2, len(word) - 1)
+        similar = word[:cut] + other[-rng.randint(1, 4):] if rng.random() < 0.5 else \
+            other[:rng.randint(1, 4)] + word[-cut:]
+        if similar != word and not is_held_out_word(similar.lower()):
+            return similar
