@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 import shutil
 from typing import Any
@@ -47,14 +48,23 @@ class Driver:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
-        options.enable_mem_reuse = 'mha' not in str(path)
         self.session = onnxruntime.InferenceSession(str(path), options)
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.width = width or next((r.head_size for r in RECIPES if r.name == path.parent.name),
                                    0)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all that was read."""
         self.position = 0
         self.state = {n: self.empty(n) for n in self.inputs if n.startswith('past')}
+
+    def another(self) -> Driver:
+        """Return one that has read nothing, on the same session."""
+        other = copy(self)
+        other.restart()
+        return other
 
     def empty(self, name: str) -> np.ndarray:
         """Return the state of an input at position 0."""

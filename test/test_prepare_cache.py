@@ -210,3 +210,15 @@ def test_processes_that_start_at_once_share_one_entry(tmp_path):
         found = pool.starmap(_use, [(root, str(tmp_path / 'cache'))] * 3)
     assert len(set(found)) == 1
     assert entries(tmp_path / 'cache') == [Path(found[0])]
+
+
+def test_links_of_a_hub_are_followed(tmp_path):
+    (tmp_path / 'snapshot').mkdir()
+    (tmp_path / 'blobs').mkdir()
+    for number, file in enumerate(sorted(folder('lfm2-int4').iterdir())):
+        shutil.copyfile(file, tmp_path / 'blobs' / str(number))
+        (tmp_path / 'snapshot' / file.name).symlink_to(f'../blobs/{number}')
+    source = find_model(tmp_path / 'snapshot')
+    entry = ready(source, tmp_path / 'cache')
+    assert entry is not None
+    assert not any(p.is_symlink() for p in entry.iterdir())

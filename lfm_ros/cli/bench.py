@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='tokens to write in one go (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=3,
                         help='the median of so many is given (default: %(default)s)')
+    parser.add_argument('--plain', action='store_true', help='measure the graph as it is, not '
+                        'prepared for this machine as the node does it')
     parser.add_argument('--pretend', action='store_true',
                         help='do not read the histories, only have states of that length')
     parser.add_argument('--plot', metavar='FILE', help='draw memory, decode speed and turn '
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             _measure([child for child, there in zip(children, places) if history in there],
                      history, arguments.rounds)
     settings = {name: getattr(arguments, name) for name in (
-        'variant', 'context_length', 'prefill', 'decode', 'rounds', 'pretend')}
+        'variant', 'context_length', 'prefill', 'decode', 'rounds', 'pretend', 'plain')}
     result: dict[str, Any] = {
         'machine': about, 'settings': {'contexts': wanted, 'turn': TURN, **settings},
         'models': [{**child.about, 'failure': child.failure} for child in children],

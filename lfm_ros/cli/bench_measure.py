@@ -54,7 +54,7 @@ class Bench:
         self._arguments = arguments
         self._tell = tell
         started = time.perf_counter()
-        self.model = open_model(arguments, arguments.context_length, speaks=False)
+        self.model = open_model(arguments, arguments.context_length, speaks=False, make=True)
         seconds = time.perf_counter() - started
         info = self.model.describe()
         self.about = {

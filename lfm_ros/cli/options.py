@@ -27,6 +27,7 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
+from lfm_ros.prepare.opening import open_prepared
 
 MOST_THREADS = 256
 
@@ -88,8 +89,14 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, help='the same seed gives the same answer')
 
 
-def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = True) -> Model:
-    """Open the model that the arguments name."""
+def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = True,
+               make: bool = False) -> Model:
+    """
+    Open the model that the arguments name.
+
+    :param make: prepare it for this machine when it is not yet, as the node does; else what was
+        prepared is used when it is there.
+    """
     if not 0 <= arguments.threads <= MOST_THREADS:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--threads is {arguments.threads}: set it '
                        f'between 0 (one per core) and {MOST_THREADS}')
@@ -102,7 +109,9 @@ def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = T
     options = ModelOptions(variant=arguments.variant, threads=arguments.threads,
                            context_length=context, image_tokens=tokens,
                            image_tiling=not getattr(arguments, 'no_tiling', False))
-    return Model(arguments.model, options, speaks)
+    if getattr(arguments, 'plain', False):
+        return Model(arguments.model, options, speaks)
+    return open_prepared(arguments.model, options, speaks, make=make)
 
 
 @contextmanager

@@ -57,7 +57,8 @@ class _Refused(Exception):
     """This graph cannot be prepared, and will not be when it is tried again."""
 
 
-def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS) -> Path | None:
+def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS,
+          make: bool = True) -> Path | None:
     """
     Return a folder with the graphs of a model, edited and optimised for this very machine.
 
@@ -66,6 +67,7 @@ def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS) -> Path | No
     files in the cache have changed. Processes that ask at once wait for each other.
 
     :param slots: missions that can decode in one call.
+    :param make: whether to make them when they are not there.
     :returns: None when there are none, which is said in the log; the model is to be opened as
         it is then.
     """
@@ -74,6 +76,8 @@ def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS) -> Path | No
     try:
         if entry.is_dir() and not damage(entry):
             return _unless_refused(entry)
+        if not make:
+            return None
         cache_dir.mkdir(parents=True, exist_ok=True)
         with _locked(cache_dir):
             return _find_or_make(folder, entry, what)

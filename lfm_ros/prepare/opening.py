@@ -22,11 +22,13 @@ def default_cache() -> Path:
 
 
 def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
-                  speaks: bool = True, cache_dir: Path | None = None) -> Model:
+                  speaks: bool = True, cache_dir: Path | None = None,
+                  make: bool = True) -> Model:
     """
     Open a model; its graphs are prepared when they are not yet, which takes seconds once.
 
     :param cache_dir: where prepared graphs are kept; None: :func:`default_cache`.
+    :param make: whether to prepare them; without, they are used when they are there.
     :raises LfmError: as :class:`Model`.
     """
     folder = find_model(path, options.variant, options.image_variant)
@@ -38,5 +40,6 @@ def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
                          'memory: its graphs cannot be prepared without the Python package '
                          f'{error.name}: install it, or set model.prepare to false')
         else:
-            options = replace(options, prepared=ready(folder, cache_dir or default_cache()))
+            options = replace(options, prepared=ready(
+                folder, cache_dir or default_cache(), make=make))
     return Model(path, options, speaks)
