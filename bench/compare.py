@@ -66,7 +66,7 @@ class Comparison:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._histories: list[int] = arguments.histories
-        context = max(self._histories) + 2 * arguments.tokens + arguments.behind + 16
+        context = max(*self._histories, WARM_UP) + 2 * arguments.tokens + arguments.behind + 16
         self._bandwidth = Bandwidth(arguments.threads)
         self._engines: list[Contestant] = arguments.engines
         self._drivers: list[DriverProcess] = []

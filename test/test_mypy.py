@@ -11,6 +11,6 @@ def test_mypy():
     pytest.importorskip('mypy')
     result = subprocess.run(
         [sys.executable, '-m', 'mypy', '--config-file', 'setup.cfg',
-         'lfm_ros/engine', 'lfm_ros/missions'],
+         'lfm_ros/engine', 'lfm_ros/missions', 'lfm_ros/prepare'],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert result.returncode == 0, result.stdout

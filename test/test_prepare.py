@@ -121,7 +121,11 @@ def test_a_head_with_a_bias_scale_and_softcap_is_cut_before_the_product(tmp_path
         make = onnx.helper.make_node
         graph.nodes.extend([make('Add', ['raw', bias], ['x']), make('Mul', ['x', scale], ['y']),
                             make('Tanh', ['y'], ['z']), make('Mul', [scale, 'z'], ['logits'])])
-        return cut_head(graph)
+        graph.proto.value_info.extend(onnx.helper.make_tensor_value_info(
+            n, 1, ['batch_size', 'sequence_length', 320]) for n in ('raw', 'x', 'y', 'z'))
+        found = cut_head(graph)
+        assert not {'raw', 'x', 'y', 'z'} & {info.name for info in graph.proto.value_info}
+        return found
     path, reason = edited('lfm2', tmp_path, burden)
     assert reason == ''
     assert Driver(path).read(ids_of('lfm2'), 2)['logits'].shape[1] == 2

@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 from support import folder
+from support import MODELS
 
 pytest.importorskip('onnx')
 
@@ -19,6 +20,7 @@ from lfm_ros.prepare import cache  # noqa: E402, I100
 from lfm_ros.prepare.cache import ready  # noqa: E402, I100
 from lfm_ros.prepare.edits import APPLIED  # noqa: E402, I100
 from lfm_ros.prepare.edits import read_note  # noqa: E402, I100
+from lfm_ros.prepare.edits import runtime_version  # noqa: E402, I100
 from lfm_ros.prepare.graph import load  # noqa: E402, I100
 from lfm_ros.prepare.manifest import MANIFEST  # noqa: E402, I100
 from lfm_ros.prepare.trial import open_trial  # noqa: E402, I100
@@ -57,6 +59,8 @@ def entries(path: Path) -> list[Path]:
 def test_prepared_graphs_give_the_same_bits(name, tmp_path):
     source = model(tmp_path, name)
     entry = ready(source, tmp_path / 'cache', 3)
+    if name == 'phi' and runtime_version() < (1, 25):
+        pytest.skip('ONNX Runtime 1.23 cannot open what it wrote itself of a graph with an If')
     assert entry is not None
     found = sample(open_trial(entry / 'model.onnx', source, prepacked=True))
     assert np.array_equal(found, sample(open_trial(source.graph, source)))
@@ -192,14 +196,23 @@ def test_a_graph_that_cannot_be_prepared_is_not_tried_at_every_start(tmp_path, c
 
 def test_a_graph_that_is_no_longer_the_same_is_not_used(tmp_path, caplog, monkeypatch):
     def spoil(graph, slots):
-        graph.of_type('GroupQueryAttention')[0].attribute[0].i = 1
+        for attribute in graph.of_type('GroupQueryAttention')[0].attribute:
+            if attribute.name == 'scale':
+                attribute.f *= 2
         return {}
     monkeypatch.setattr(cache, 'edit_losslessly', spoil)
     assert ready(model(tmp_path, 'qwen3'), tmp_path / 'cache') is None
-    assert 'cannot be prepared' in caplog.text
+    assert 'the same numbers' in caplog.text
 
 
-def _use(path: str, store: str) -> str:
+def _use(path: str, store: str, notes: str) -> str:
+    make = cache._make
+
+    def noted(*arguments):
+        with open(notes, 'a') as stream:
+            stream.write('made\n')
+        make(*arguments)
+    cache._make = noted
     return str(ready(find_model(path), Path(store)))
 
 
@@ -207,9 +220,11 @@ def test_processes_that_start_at_once_share_one_entry(tmp_path):
     root = str(model(tmp_path).root)
     context = multiprocessing.get_context('spawn')
     with context.Pool(3) as pool:
-        found = pool.starmap(_use, [(root, str(tmp_path / 'cache'))] * 3)
+        found = pool.starmap(
+            _use, [(root, str(tmp_path / 'cache'), str(tmp_path / 'notes'))] * 3, chunksize=1)
     assert len(set(found)) == 1
     assert entries(tmp_path / 'cache') == [Path(found[0])]
+    assert (tmp_path / 'notes').read_text() == 'made\n'
 
 
 def test_links_of_a_hub_are_followed(tmp_path):
@@ -222,3 +237,12 @@ def test_links_of_a_hub_are_followed(tmp_path):
     entry = ready(source, tmp_path / 'cache')
     assert entry is not None
     assert not any(p.is_symlink() for p in entry.iterdir())
+
+
+@pytest.mark.skipif(runtime_version() >= (1, 29), reason='this ONNX Runtime opens all fixtures')
+@pytest.mark.parametrize('name', ['lfm2', 'lfm2-int4', 'lfm2-moe', 'vision/lfm2-vl'])
+def test_a_graph_for_a_newer_runtime_is_prepared_for_this_one(name, tmp_path):
+    entry = ready(find_model(MODELS / name), tmp_path / 'cache')
+    assert entry is not None
+    assert read_note(load(entry / 'model.onnx')).get('edits', {}).get('portable', APPLIED) \
+        == APPLIED

@@ -12,6 +12,7 @@ from support import NAMES
 
 pytest.importorskip('onnx')
 
+from lfm_ros.prepare.edits import APPLIED  # noqa: E402, I100
 from lfm_ros.prepare.edits import edit_losslessly  # noqa: E402, I100
 from prepare_support import Driver  # noqa: E402, I100
 from prepare_support import edited  # noqa: E402, I100
@@ -101,6 +102,16 @@ def test_a_rotation_outside_of_attention_follows_the_rows(tmp_path):
     variants.with_position_ids(folder('lfm2'), tmp_path / 'lfm2')
     path = tmp_path / 'lfm2' / 'model.onnx'
     edit_file(path)
+    check(missions(path, 3), [40, 41, 42], 1e-4)
+
+
+def test_positions_that_attention_is_told_follow_the_rows(tmp_path):
+    def tell(graph: Any) -> None:
+        graph.add_input('position_ids', 7, ['batch_size', 'sequence_length'])
+        for node in graph.of_type('GroupQueryAttention'):
+            node.input[9] = 'position_ids'
+        assert edit_losslessly(graph)['company'] == APPLIED
+    path, _ = edited('lfm2', tmp_path, tell)
     check(missions(path, 3), [40, 41, 42], 1e-4)
 
 

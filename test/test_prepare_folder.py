@@ -12,6 +12,7 @@ import pytest
 from support import assert_one_line
 from support import folder
 from support import lfm
+from support import MODELS
 
 pytest.importorskip('onnx')
 
@@ -22,6 +23,7 @@ from lfm_ros.prepare import folder as making  # noqa: E402, I100
 from lfm_ros.prepare.cache import ready  # noqa: E402, I100
 from lfm_ros.prepare.edits import APPLIED  # noqa: E402, I100
 from lfm_ros.prepare.edits import read_note  # noqa: E402, I100
+from lfm_ros.prepare.edits import runtime_version  # noqa: E402, I100
 from lfm_ros.prepare.folder import prepare  # noqa: E402, I100
 from lfm_ros.prepare.folder import Wishes  # noqa: E402, I100
 from lfm_ros.prepare.graph import load  # noqa: E402, I100
@@ -61,13 +63,14 @@ def test_the_model_itself_is_not_touched(tmp_path):
 
 @pytest.mark.parametrize('name', VISION)
 def test_a_vision_model_is_copied_with_all_its_graphs(name, tmp_path):
-    source = Path(__file__).parent / 'models' / name
+    source = MODELS / name
     prepare(source, tmp_path / 'out')
     found = find_model(tmp_path / 'out')
     assert found.graph.name == 'model.onnx'
     assert found.embedding and found.embedding.parent == tmp_path / 'out'
     assert found.vision and found.vision.parent == tmp_path / 'out'
-    assert np.array_equal(says(tmp_path / 'out'), says(source))
+    if runtime_version() >= (1, 29):
+        assert np.array_equal(says(tmp_path / 'out'), says(source))
 
 
 @pytest.mark.parametrize('layout', [

@@ -73,5 +73,5 @@ class DriverProcess:
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            raise RuntimeError(f'{self._process.args} ended:\n{self._errors.read()[-3000:]}')
+            raise RuntimeError(f'{self._process.args!r} ended:\n{self._errors.read()[-3000:]}')
         return dict(json.loads(line))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from lfm_ros.engine.vision import Vision
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import onnxruntime
+
+_log = logging.getLogger(__name__)
 
 END_TOKENS = ('<|im_end|>', '<|endoftext|>')
 DEFAULT_CONTEXT = 4096
@@ -250,8 +253,12 @@ class Model:
         if name == '':
             name = PREFILL_GRAPH if path.name == PREFILL_GRAPH else DECODER_GRAPH
         if options.prepared and (options.prepared / name).is_file():
-            return open_session(options.prepared / name, options.providers, options.threads, reuse,
-                                arena, prepacked=True, spinning=options.spinning)
+            try:
+                return open_session(options.prepared / name, options.providers, options.threads,
+                                    reuse, arena, prepacked=True, spinning=options.spinning)
+            except LfmError as error:  # another process has just deleted it, say
+                _log.warning(f'{path.name} is opened as it is, without what was prepared of it '
+                             f'({error.message})')
         return open_session(path, options.providers, options.threads, reuse, arena,
                             spinning=options.spinning)
 

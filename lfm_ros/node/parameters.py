@@ -86,9 +86,8 @@ SPECS = (
     Spec('model.prefill_chunk', 64, 'Tokens of a prompt that are read in one call; fewer need '
          'less memory, more are slightly faster', 1, 4096),
     Spec('model.prepare', True, 'Make the graphs of the model ready for this machine, once: it '
-         'then opens in a fraction of the time, its weights are mapped and not copied, and several '
-         'missions are answered together. Takes up to three times the size of the model on '
-         'disk'),
+         'then opens faster, its weights are mapped and not copied, and several missions are '
+         'answered together. Takes up to three times the size of the model on disk'),
     Spec('model.cache_dir', '', 'Folder in which prepared graphs are kept; empty: '
          '~/.cache/lfm_ros'),
     Spec('model.prompt_lookup', True, 'Guess the next tokens of an answer from what stood in the '

@@ -89,20 +89,20 @@ def log_probabilities(folder: ModelFolder, graph: Path, text: Text) -> np.ndarra
     return found[:-1]  # what follows the last id is not known
 
 
-def compare(folder: ModelFolder, graph: Path, text: Text) -> dict[str, float]:
+def compare(folder: ModelFolder, one: Path, other: Path, text: Text) -> dict[str, float]:
     """
-    Return how another graph of a model differs from its own, on the text held back.
+    Return how another graph of a model differs from one, on the text held back.
 
     Differences are those of the log-probability of the id that follows: ``mean``, ``worst``;
     ``same_best``: how often both have the same most likely id; ``loss_before`` and ``loss``: the
     mean negative log-probability of each.
     """
-    before, after = (log_probabilities(folder, g, text) for g in (folder.graph, graph))
+    before, after = (log_probabilities(folder, graph, text) for graph in (one, other))
     follow = np.array(text.ids[text.seen + 1:])[:, None]
-    one, other = (np.take_along_axis(p, follow, -1)[:, 0].astype(np.float64)
-                  for p in (before, after))
-    away = np.abs(one - other)
+    first, second = (np.take_along_axis(p, follow, -1)[:, 0].astype(np.float64)
+                     for p in (before, after))
+    away = np.abs(first - second)
     found = {'tokens': len(away), 'mean': away.mean(), 'worst': away.max(),
              'same_best': (before.argmax(-1) == after.argmax(-1)).mean(),
-             'loss_before': -one.mean(), 'loss': -other.mean()}
+             'loss_before': -first.mean(), 'loss': -second.mean()}
     return {name: round(float(value), 5) for name, value in found.items()}
