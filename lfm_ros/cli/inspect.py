@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from lfm_ros.cli.options import open_model
 from lfm_ros.cli.output import print_json
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         'this graph cannot append in place, long missions get slower',
         'prefill': 'in chunks' if info['reads_in_chunks'] else 'token by token: this graph '
         'cannot read several tokens behind others, prompts take long',
+        'prepared': _prepared(info),
         'images': f"up to {info['image_tokens']} tokens each"
         + (', more in tiles' if info['image_tiles'] > 1 else '') if info['vision'] else 'none',
         'runtime': f"ONNX Runtime {info['onnxruntime']}, {', '.join(info['providers'])}",
@@ -52,6 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
     for name, text in rows.items():
         print(f'{name:<12} {text}')
     return 0
+
+
+def _prepared(info: dict[str, Any]) -> str:
+    if not info['prepared'] and info['answers_together'] == 1:
+        return 'not yet for this machine: the node does it at its first configure'
+    together, guesses = info['answers_together'], info['prompt_lookup']
+    return (f'{together} missions are answered together' if together > 1 else
+            'one mission after the other, rows of a call are not independent') + \
+        ('; what repeats is guessed' if guesses else '; nothing is guessed')
 
 
 def _size(count: int) -> str:
