@@ -7,7 +7,12 @@ The answers are scripted, since a model with random weights writes none; their t
 those of real answers cost. Three kinds, behind the same mission log: one that quotes records and
 names of the log, random tokens of which no three stand together twice, and prose about something
 else. Then what the model itself writes, greedily, behind random prompts: how many of the answers
-are the same with and without. With --demo, or demo as MODEL, 30 questions in one mission of the
+are the same with and without. Random weights seldom repeat themselves, so that nothing may be
+guessed there; the same answers are therefore written once more with guesses that are made up, of
+which most are right. Where they differ, two numbers tell why, in standard deviations of the
+logits: by how much the token was preferred to the other one, and how far apart the logits are
+when the answer is read row by row and when it is read in calls of several rows, which quantized
+kernels round in another way. With --demo, or demo as MODEL, 30 questions in one mission of the
 embedded model, too, whose answers are real.
 
     python bench/lookup.py MODEL [--demo] [--rounds 9] [--tokens 256] [--own-tokens 128]
@@ -17,8 +22,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
+from functools import partial
 import json
 from pathlib import Path
 import random
@@ -27,6 +35,7 @@ import time
 from typing import Any
 from unittest.mock import patch
 
+from lfm_ros.engine.draft import Draft
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.model import Model
@@ -84,6 +93,49 @@ class Scripted:
         return next(self._ids)
 
 
+class Watched(Draft):
+    """
+    A draft whose guesses are noted.
+
+    :cvar guesses: how many tokens there were, and what was guessed behind them.
+    """
+
+    guesses: list[tuple[int, list[int]]] = []
+
+    def __init__(self, context: Sequence[int], most: int) -> None:
+        super().__init__(context, most)
+        self.written = 0
+
+    def append(self, token: int) -> None:
+        """Take note of a token of the answer."""
+        super().append(token)
+        self.written += 1
+
+    def guess(self, most: int) -> list[int]:
+        """Return what may come next."""
+        found = super().guess(most)
+        self.guesses.append((self.written, found))
+        return found
+
+
+class MadeUp(Watched):
+    """Guesses of a known answer, 0 to 7 tokens at a time, sometimes with a wrong one."""
+
+    def __init__(self, answer: Sequence[int], context: Sequence[int], most: int) -> None:
+        super().__init__(context, most)
+        self._answer = answer
+        self._chance = random.Random(3)
+
+    def guess(self, most: int) -> list[int]:
+        """Return a guess."""
+        count = max(0, min(most, self._chance.randint(0, 7)))
+        found = list(self._answer[self.written:self.written + count])
+        if found and self._chance.random() < 0.4:
+            found[self._chance.randrange(len(found))] += 1
+        self.guesses.append((self.written, found))
+        return found
+
+
 @dataclass
 class Cost:
     """What tokens after the first of an answer took; may be added up."""
@@ -92,6 +144,7 @@ class Cost:
     tokens: int = 0
     runs: int = 0
     drafted: int = 0
+    accepted: int = 0
     ids: list[int] = field(default_factory=list)
 
     @property
@@ -105,18 +158,25 @@ class Cost:
         self.tokens += other.tokens
         self.runs += other.runs
         self.drafted += other.drafted
+        self.accepted += other.accepted
         self.ids = self.ids + other.ids
         return self
 
 
 class Side:
-    """A model with or without prompt lookup; its calls are counted."""
+    """
+    The model with or without prompt lookup.
 
-    def __init__(self, path: str, lookup: bool, arguments: argparse.Namespace) -> None:
-        self.model = model = open_prepared(path, ModelOptions(
-            threads=arguments.threads, context_length=arguments.context, prompt_lookup=lookup),
-            cache_dir=arguments.cache_dir)
+    Both sides use one session: two of the same model need not be equally fast, and that would
+    count as what the lookup is worth.
+
+    :param model: whose calls are counted from now on, by each of its sides.
+    """
+
+    def __init__(self, model: Model, lookup: bool) -> None:
+        self.model = model
         self.runs = 0
+        self._options = replace(model.options, prompt_lookup=lookup)
         run = model.runner.run
 
         def count(*values: Any, **more: Any) -> np.ndarray:
@@ -125,21 +185,27 @@ class Side:
 
         model.runner.run = count  # type: ignore[method-assign]
 
+    def take(self) -> None:
+        """Have the model answer as this side does."""
+        self.model.options = self._options
+
     def written(self, generation: Generation, advance: Callable[[], object]) -> Cost:
         """
         Let an answer be written to its end; its first token is there.
 
         :param advance: makes the next call of the model, or raises StopIteration.
         """
-        first, runs, drafted = len(generation.ids), self.runs, generation.drafted
+        first, runs = len(generation.ids), self.runs
+        Watched.guesses.clear()
         started = time.perf_counter()
         try:
             while True:
                 advance()
         except StopIteration:
             pass
-        return Cost(time.perf_counter() - started, len(generation.ids) - first, self.runs - runs,
-                    generation.drafted - drafted, generation.ids)
+        seconds, ids = time.perf_counter() - started, generation.ids
+        return Cost(seconds, len(ids) - first, self.runs - runs, generation.drafted,
+                    sum(same(guess, ids[place:]) for place, guess in Watched.guesses), ids)
 
     def behind(self, context: Sequence[int]) -> Callable[[Sequence[int] | int], Cost]:
         """Read a context; return what writes a script, or so many own tokens, behind it."""
@@ -150,6 +216,7 @@ class Side:
         logits, mark = logits.copy(), state.mark()
 
         def write(script: Sequence[int] | int) -> Cost:
+            self.take()
             state.restore(mark)
             if isinstance(script, int):
                 return begin(script)
@@ -165,13 +232,20 @@ class Side:
         return write
 
 
+def same(ids: Sequence[int], others: Sequence[int]) -> int:
+    """Return how many ids at the beginning are the same."""
+    return next((i for i, (a, b) in enumerate(zip(ids, others)) if a != b),
+                min(len(ids), len(others)))
+
+
 def log_of(chance: random.Random) -> tuple[str, str]:
     """Return the text of a mission log, and an answer that quotes it with small changes."""
     records, lines = [], []
     for name in NAMES:
-        record = {'name': name, 'waypoint': chance.randint(1, 99),
-                  'speed': chance.randint(2, 15) / 10, 'battery': chance.randint(20, 99),
-                  'status': chance.choice(('reached', 'blocked', 'not visited'))}
+        record: dict[str, Any] = {
+            'name': name, 'waypoint': chance.randint(1, 99),
+            'speed': chance.randint(2, 15) / 10, 'battery': chance.randint(20, 99),
+            'status': chance.choice(('reached', 'blocked', 'not visited'))}
         place = chance.choice(PLACES)
         records.append((record, place))
         lines.append(f'The {name} is at waypoint {record["waypoint"]}, {place}. Its record: '
@@ -224,7 +298,7 @@ def compare(rounds: int, write: dict[str, Callable[[], Cost]]) -> dict[str, Any]
         'tokens_per_second': {s: round(statistics.median(c.speed for c in found), 2)
                               for s, found in costs.items()},
         'calls': {s: found[-1].runs for s, found in costs.items()},
-        'drafted': last.drafted, 'accepted': last.tokens - last.runs,
+        'drafted': last.drafted, 'accepted': last.accepted,
         'identical': last.ids == costs[OFF][-1].ids,
         'ratio': round(statistics.median(
             a.speed / b.speed for a, b in zip(costs[ON], costs[OFF])), 3)}
@@ -243,28 +317,62 @@ def scripted(sides: dict[str, Side], arguments: argparse.Namespace) -> dict[str,
     found: dict[str, Any] = {'context': len(context)}
     for kind, script in scripts.items():
         found[kind] = compare(arguments.rounds, {
-            name: lambda w=w, s=script: w(s) for name, w in writers.items()})
+            name: partial(write, script) for name, write in writers.items()})
     return found
 
 
 def own_answers(sides: dict[str, Side], tokens: int) -> dict[str, Any]:
-    """Return where the model's own greedy answers differ; None: nowhere."""
+    """Return for each prompt where the model's own greedy answer differs; -1: nowhere."""
     chance, words = random.Random(2), usual_ids(sides[ON].model)
-    rows = []
+    rows: dict[str, list[dict[str, Any]]] = {'looked up': [], 'made up': []}
     for _ in range(OWN_PROMPTS):
         context = [*sides[ON].model.template.head(), *chance.choices(words, k=OWN_LENGTH)]
-        costs = {name: side.behind(context)(tokens) for name, side in sides.items()}
-        ids = [cost.ids for cost in costs.values()]
-        rows.append({
-            'first_difference': next((i for i, (a, b) in enumerate(zip(*ids)) if a != b), None),
-            'calls': {name: cost.runs for name, cost in costs.items()},
-            'drafted': costs[ON].drafted, 'accepted': costs[ON].tokens - costs[ON].runs})
-    return {'tokens': tokens, 'identical': sum(r['first_difference'] is None for r in rows),
-            'answers': rows}
+        plain = sides[OFF].behind(context)(tokens)
+        write = sides[ON].behind(context)
+        for kind, some in rows.items():
+            with nullcontext() if kind == 'looked up' else patch(
+                    'lfm_ros.engine.generation.Draft',
+                    lambda *values: MadeUp(plain.ids, *values)):
+                cost = write(tokens)
+            right = same(cost.ids, plain.ids)
+            row: dict[str, Any] = {
+                'first_difference': -1, 'calls': cost.runs, 'calls_without': plain.runs,
+                'drafted': cost.drafted, 'accepted': cost.accepted}
+            if cost.ids != plain.ids:
+                row.update(rounding(sides[OFF].model, context, plain.ids, right, cost.ids[right]),
+                           first_difference=right)
+            some.append(row)
+    return {'tokens': tokens, 'answers': rows, 'identical': {
+        kind: sum(row['first_difference'] < 0 for row in some) for kind, some in rows.items()}}
+
+
+def rounding(model: Model, context: Sequence[int], ids: Sequence[int], place: int,
+             other: int) -> dict[str, float]:
+    """
+    Tell how near a decision was, and how much the size of the calls changes its logits.
+
+    :param place: of the token that was chosen in ``ids``; ``other`` the one instead of it.
+    """
+    rows = []
+    read = ids[:place + 1]
+    first = len(read) % 8 + (8 if len(read) % 8 < 2 < len(read) else 0)  # 2 to 9 tokens
+    for sizes in ([1] * len(read), [first, *[8] * ((len(read) - first) // 8)]):
+        state, start = model.new_state(), 0
+        for chunk in model.chunks(context):
+            model.runner.run(state, chunk)
+        found: list[np.ndarray] = []
+        for size in sizes:
+            found += list(model.runner.run(state, read[start:start + size], every=True).copy())
+            start += size
+        rows.append(found[place - 1])  # the last one is what follows the decision
+    unit = float(rows[0].std())
+    return {'preferred_by': round(float(rows[0][ids[place]] - rows[0][other]) / unit, 4),
+            'logits_apart': round(float(np.abs(rows[0] - rows[1]).max()) / unit, 4)}
 
 
 def demo_mission(side: Side) -> Cost:
     """Ask all questions in one new mission; the cost is that of the answers alone."""
+    side.take()
     mission = Mission('demo', side.model, side.model.template.head())
     total = Cost()
     for question in QUESTIONS:
@@ -287,21 +395,37 @@ def share(part: int, whole: int) -> str:
 def show(kinds: dict[str, Any]) -> None:
     """Print a table of comparisons."""
     print(f'{"":18}{"tokens":>7}{"on t/s":>9}{"off t/s":>9}{"ratio":>8}{"calls a token":>15}'
-          f'{"drafted":>9}{"accepted":>10}{"same ids":>10}')
+          f'{"drafted":>9}{"accepted":>10}')
     for kind, row in kinds.items():
         speed, tokens = row['tokens_per_second'], row['tokens']
         print(f'{kind:18}{tokens:7}{speed[ON]:9.1f}{speed[OFF]:9.1f}{row["ratio"]:8.3f}'
               f'{row["calls"][ON] / tokens:15.3f}{share(row["drafted"], tokens):>9}'
-              f'{share(row["accepted"], row["drafted"]):>10}{row["identical"]!s:>10}')
+              f'{share(row["accepted"], row["drafted"]):>10}')
     print('drafted: of the tokens; accepted: of the drafted ones')
 
 
+def show_own(own: dict[str, Any]) -> None:
+    """Print how far the model's own answers are the same with and without lookup."""
+    print(f'\nown greedy answers of {own["tokens"]} tokens beside those without lookup')
+    for kind, rows in own['answers'].items():
+        print(f'guesses {kind}: {own["identical"][kind]} of {len(rows)} have the same tokens')
+        for number, row in enumerate(rows):
+            where = row['first_difference']
+            print(f'  {number}: {"the same" if where < 0 else f"other from token {where} on"}, '
+                  f'{row["calls"]} calls, {row["calls_without"]} without, drafted '
+                  f'{row["drafted"]}, accepted {row["accepted"]}'
+                  + ('' if where < 0 else f'; preferred by {row["preferred_by"]:.3f}, logits '
+                     f'apart by up to {row["logits_apart"]:.3f}'))
+
+
 def open_sides(path: str, arguments: argparse.Namespace) -> dict[str, Side]:
-    """Open a model with lookup and without."""
-    sides = {ON: Side(path, True, arguments), OFF: Side(path, False, arguments)}
-    if not sides[ON].model.runner.can_take_back:
+    """Open a model, to be used with lookup and without."""
+    model = open_prepared(path, ModelOptions(
+        threads=arguments.threads, context_length=arguments.context),
+        cache_dir=arguments.cache_dir)
+    if not model.runner.can_take_back:
         raise SystemExit(f'lookup: {path} cannot take tokens back, prompt lookup is off there')
-    return sides
+    return {ON: Side(model, True), OFF: Side(model, False)}
 
 
 def main() -> None:
@@ -317,36 +441,40 @@ def main() -> None:
     parser.add_argument('--cache-dir', type=Path, help='with prepared graphs, or for them')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     arguments = parser.parse_args()
+    with patch('lfm_ros.engine.generation.Draft', Watched):
+        result = measure(arguments)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        show_all(result)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return all that is measured."""
     result: dict[str, Any] = {'rounds': arguments.rounds}
     if arguments.model != 'demo':
         sides = open_sides(arguments.model, arguments)
-        ends = {side.model: side.model.end_ids for side in sides.values()}
-        for model in ends:
-            model.end_ids = frozenset()  # every answer gets its length
+        sides[ON].model.end_ids = frozenset()  # every answer gets its length
         result.update(model=sides[ON].model.name, scripted=scripted(sides, arguments),
                       own=own_answers(sides, arguments.own_tokens))
-        del sides, ends
     if arguments.demo or arguments.model == 'demo':
         sides = open_sides('demo', arguments)
         result['demo'] = compare(arguments.rounds, {
-            name: lambda side=side: demo_mission(side) for name, side in sides.items()})
-    if arguments.json:
-        print(json.dumps(result))
-        return
+            name: partial(demo_mission, side) for name, side in sides.items()})
+    return result
+
+
+def show_all(result: dict[str, Any]) -> None:
+    """Print it."""
     if 'scripted' in result:
         context = result['scripted'].pop('context')
-        print(f'{result["model"]}, {arguments.rounds} rounds, scripted behind {context} tokens')
+        print(f'{result["model"]}, {result["rounds"]} rounds, scripted behind {context} tokens')
         show(result['scripted'])
-        own = result['own']
-        print(f'\nown greedy answers of {own["tokens"]} tokens: {own["identical"]} of '
-              f'{len(own["answers"])} have the same tokens with and without')
-        for number, row in enumerate(own['answers']):
-            print(f'  {number}: first difference at {row["first_difference"]}, calls '
-                  f'{row["calls"][ON]} and {row["calls"][OFF]}, drafted {row["drafted"]}, '
-                  f'accepted {row["accepted"]}')
+        show_own(result['own'])
     if 'demo' in result:
-        print(f'\ndemo, {len(QUESTIONS)} questions in one mission, {arguments.rounds} rounds')
+        print(f'\ndemo, {len(QUESTIONS)} questions in one mission, {result["rounds"]} rounds')
         show({'real answers': result['demo']})
+        print(f'all tokens the same with and without: {result["demo"]["identical"]}')
 
 
 if __name__ == '__main__':

@@ -44,7 +44,7 @@ def instrument(phase: mmap.mmap) -> None:
     wrap(MissionStore, '_bring_back', PHASES.index('restoring'))
     wrap(MissionStore, 'look_after', PHASES.index('other'))
     wrap(Mission, 'read_next', WORKING)
-    wrap(Scheduler, '_answer', PHASES.index('decode'))
+    wrap(Scheduler, '_advance', PHASES.index('decode'))
     wrap(Checkpoints, 'write', 1, place=1)
 
 

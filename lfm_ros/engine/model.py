@@ -63,6 +63,8 @@ class ModelOptions:
         :func:`lfm_ros.prepare.cache.ready` gives it; None: the model's own are opened.
     :param spinning: let threads wait for work without giving up their core, see
         :func:`lfm_ros.engine.session.open_session`.
+    :param arena: keep the memory of a call for the next one; without, long histories take less
+        memory, and prompts are read more slowly.
     :param image_variant: which vision encoder of the folder; empty: 8 bits, else the full one.
     :param image_tokens: most tokens of one image; 0: as many as the model was made for.
     :param image_tiling: whether large images are cut into tiles, where the model does that.
@@ -78,6 +80,7 @@ class ModelOptions:
     prompt_lookup: bool = True
     prepared: Path | None = None
     spinning: bool = True
+    arena: bool = True
     image_variant: str = ''
     image_tokens: int = 0
     image_tiling: bool = True
@@ -250,6 +253,7 @@ class Model:
         :param name: of the prepared graph; empty: as the graph itself.
         """
         options = self.options
+        arena = arena and options.arena
         if name == '':
             name = PREFILL_GRAPH if path.name == PREFILL_GRAPH else DECODER_GRAPH
         if options.prepared and (options.prepared / name).is_file():

@@ -63,6 +63,11 @@ class ActiveTurn:
         assert self.turn
         return self.turn.generation
 
+    def hurry(self, others_wait: bool) -> None:
+        """Tell it whether answers wait while it reads."""
+        if self.turn:
+            self.turn.hurried = others_wait
+
     def advance(self) -> bool:
         """
         Make the next call of the model and hand on the text.
@@ -119,6 +124,7 @@ class ActiveTurn:
             self.turn = turn = Answering(
                 mission, query.prompt, self._sampling, self._limits, query.aside,
                 self.request.interrupt, query.images)
+            turn.hurried = self._patient
             store.make_room_to_look(query.images, query.mission_id)
             yield from turn.look()
             store.make_room(mission, turn.most_tokens)

@@ -159,6 +159,11 @@ class Mission(Transcript):
                  turn.images)
         self._message = None
 
+    def split_next(self, most: int) -> None:
+        """Make the next call no longer than this; its ids must belong to no entry yet."""
+        if self.unread[0] > most:
+            self.unread[:1] = [most, self.unread[0] - most]
+
     def read_next(self, interrupt: Interrupt | None = None) -> np.ndarray:
         """
         Read the next unread call.

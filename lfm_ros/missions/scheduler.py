@@ -263,6 +263,8 @@ class Scheduler:
         """
         self._step_together([turn for turn in self._active if turn.wants_one])
         reading = [turn for turn in self._active if not turn.decoding]
+        for turn in reading:
+            turn.hurry(len(reading) < len(self._active))
         for turn in [turn for turn in self._active if turn.decoding] + reading[:1]:
             self._advance(turn)
             self._look_around()

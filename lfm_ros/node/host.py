@@ -3,7 +3,6 @@
 """The model that a node holds, its missions, and the scheduler while the node is active."""
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from dataclasses import replace
 import gc
@@ -22,6 +21,7 @@ from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
 from lfm_ros.prepare.opening import open_prepared
+from lfm_ros.process import return_freed_memory
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class ModelHost:
                 model = open_prepared(path, options, cache_dir=cache)
             else:
                 model = Model(path, options)
+            return_freed_memory()  # opening takes much more than it leaves
             if place.budget_mb:
                 keeping = replace(keeping, room=room_for_missions(model, place.budget_mb))
             folder = Path(place.folder).expanduser() if place.folder else None
@@ -125,8 +126,7 @@ class ModelHost:
         self.model = self.store = None
         self.description = {}
         gc.collect()
-        # The C library keeps freed pages for itself; a robot wants them back.
-        ctypes.CDLL(None).malloc_trim(0)
+        return_freed_memory()
 
     def active_scheduler(self) -> Scheduler:
         """

@@ -83,6 +83,8 @@ SPECS = (
     Spec('model.threads', 0, 'Threads inside one operator; 0: one per core', 0, 256),
     Spec('model.spinning', True, 'Let threads wait for each other without giving up their core: '
          'faster on a robot with cores to spare, much slower where other nodes need them'),
+    Spec('model.arena', True, 'Keep the memory of a call of the model for the next one; false: '
+         'less memory behind long histories, and prompts are read more slowly'),
     Spec('model.context_length', DEFAULT_CONTEXT, 'Most tokens of one mission; 0: as many as the '
          'model was made for', 0, 1 << 20),
     Spec('model.prefill_chunk', 64, 'Tokens of a prompt that are read in one call; fewer need '
@@ -186,7 +188,7 @@ def model_options(node: Node) -> ModelOptions:
     return ModelOptions(
         variant=_value(node, 'model.variant'), providers=list(_value(node, 'model.providers')),
         threads=_value(node, 'model.threads'),
-        spinning=_value(node, 'model.spinning'),
+        spinning=_value(node, 'model.spinning'), arena=_value(node, 'model.arena'),
         context_length=_value(node, 'model.context_length'),
         prefill_chunk=_value(node, 'model.prefill_chunk'),
         prompt_lookup=_value(node, 'model.prompt_lookup'),
