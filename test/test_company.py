@@ -176,7 +176,7 @@ def test_a_long_prompt_is_read_in_short_calls_between_the_tokens_of_a_running_an
         finally:
             del small.runner.run
     chunks = [place for place, size in enumerate(order) if size > 2]
-    assert len(chunks) > 2 and max(order) == 32
+    assert len(chunks) > 2 and max(order) == 24
     assert all(b - a > 1 for a, b in zip(chunks, chunks[1:])), 'no token came between two calls'
 
 

@@ -17,6 +17,7 @@ pytest.importorskip('onnx')
 
 from lfm_ros.engine.folder import find_model  # noqa: E402, I100
 from lfm_ros.prepare import cache  # noqa: E402, I100
+from lfm_ros.prepare import making  # noqa: E402, I100
 from lfm_ros.prepare.cache import ready  # noqa: E402, I100
 from lfm_ros.prepare.edits import APPLIED  # noqa: E402, I100
 from lfm_ros.prepare.edits import read_note  # noqa: E402, I100
@@ -144,7 +145,7 @@ def test_a_disk_that_fills_while_writing_is_a_warning_and_leaves_nothing(tmp_pat
                                                                          monkeypatch):
     def fail(*_):
         raise OSError(28, 'No space left on device')
-    monkeypatch.setattr(cache, 'write_manifest', fail)
+    monkeypatch.setattr(making, 'write_manifest', fail)
     assert ready(model(tmp_path), tmp_path / 'cache') is None
     assert 'No space left' in caplog.text
     assert entries(tmp_path / 'cache') == []
@@ -189,7 +190,7 @@ def test_a_graph_that_cannot_be_prepared_is_not_tried_at_every_start(tmp_path, c
                                                                      monkeypatch):
     source = find_model(folder('difficult/lfm2-fp16-gpu'))
     assert ready(source, tmp_path / 'cache') is None
-    monkeypatch.setattr(cache, '_make', None)
+    monkeypatch.setattr(making, 'make_entry', None)
     assert ready(source, tmp_path / 'cache') is None
     assert [r.levelname for r in caplog.records] == ['INFO', 'INFO']
 
@@ -200,19 +201,19 @@ def test_a_graph_that_is_no_longer_the_same_is_not_used(tmp_path, caplog, monkey
             if attribute.name == 'scale':
                 attribute.f *= 2
         return {}
-    monkeypatch.setattr(cache, 'edit_losslessly', spoil)
+    monkeypatch.setattr(making, 'edit_losslessly', spoil)
     assert ready(model(tmp_path, 'qwen3'), tmp_path / 'cache') is None
     assert 'the same numbers' in caplog.text
 
 
 def _use(path: str, store: str, notes: str) -> str:
-    make = cache._make
+    make = making.make_entry
 
     def noted(*arguments):
         with open(notes, 'a') as stream:
             stream.write('made\n')
         make(*arguments)
-    cache._make = noted
+    making.make_entry = noted
     return str(ready(find_model(path), Path(store)))
 
 

@@ -20,8 +20,7 @@ from typing import Any
 from lfm_ros.cli.output import print_json
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-
-_SLOTS = 4
+from lfm_ros.prepare import SLOTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'with and to measure on; default: a conversation with a robot')
     parser.add_argument('--prefill', choices=['fast'], default='', help='add a graph that reads '
                         'prompts faster and takes all weights again; changes numbers')
-    parser.add_argument('--slots', type=int, default=_SLOTS, metavar='N',
-                        help=f'most missions that decode in one call; default: {_SLOTS}')
+    parser.add_argument('--slots', type=int, default=SLOTS, metavar='N',
+                        help=f'most missions that decode in one call; default: {SLOTS}')
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ import onnxruntime
 
 # From so many tokens on, a call is worth another attention or other matrix kernels, where a graph
 # has them. It may not depend on what is measured: a call that is made again must be the same.
-LONG_CALL = 32
+LONG_CALL = 17
 
 
 @dataclass(frozen=True)

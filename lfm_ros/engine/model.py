@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 END_TOKENS = ('<|im_end|>', '<|endoftext|>')
 DEFAULT_CONTEXT = 4096
+WARM_UP = 17  # tokens: as few as use the kernels for many
 # A graph beside the decoder that reads many tokens at once, see lfm_ros.prepare.
 PREFILL_GRAPH = 'prefill.onnx'
 # Names of prepared graphs.
@@ -183,9 +184,9 @@ class Model:
         return [ids[i:i + size] for i in range(0, len(ids), size)]
 
     def warm_up(self) -> None:
-        """Run once in both shapes that matter, so that the first request finds memory ready."""
+        """Run once in both shapes that matter, so that the first request finds weights ready."""
         state = self.new_state()
-        for chunk in self.chunks([0] * min(self.options.prefill_chunk, self.context_length - 1)):
+        for chunk in self.chunks([0] * min(WARM_UP, self.context_length - 1)):
             self.runner.run(state, chunk)
         self.runner.run(state, [0])
 

@@ -92,8 +92,8 @@ def keeps_company(runner: Runner) -> bool:
 
     They sit in both orders: that no seat reads what belongs to another one shows in bits.
     """
-    sizes = range(2, runner.company_size + 1)
-    states = [runner.new_state() for _ in sizes] + [runner.new_state()]
+    sizes = sorted({2, runner.company_size})
+    states = [runner.new_state() for _ in range(runner.company_size)]
     tokens = [7 + place for place in range(len(states))]
     for place, state in enumerate(states):
         runner.run(state, [1 + place, 2, 3][:1 + place % 3])

@@ -20,7 +20,7 @@ from lfm_ros.missions.request import Usage
 
 # Tokens of a prompt that are read in one call while other answers wait: they take 0.1 to 0.2 s of
 # two cores with LFM2-350M.
-HURRIED_CALL = 32
+HURRIED_CALL = 24
 
 
 class Answering:

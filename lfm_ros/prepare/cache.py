@@ -6,47 +6,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import fcntl
-import gc
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 import shutil
 from tempfile import mkdtemp
 from typing import Any
 
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.model import EMBEDDING_GRAPH
+from lfm_ros.engine.model import PREFILL_GRAPH
+from lfm_ros.engine.model import VISION_GRAPH
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.prepare.company import SLOTS
-from lfm_ros.prepare.edits import edit_losslessly
-from lfm_ros.prepare.edits import read_note
-from lfm_ros.prepare.edits import VERSION
-from lfm_ros.prepare.edits import write_note
-from lfm_ros.prepare.graph import Graph
-from lfm_ros.prepare.graph import load
+from lfm_ros.prepare import SLOTS
+from lfm_ros.prepare import VERSION
+from lfm_ros.prepare.files import sync
 from lfm_ros.prepare.machine import machine
 from lfm_ros.prepare.manifest import damage
 from lfm_ros.prepare.manifest import digest
 from lfm_ros.prepare.manifest import read_manifest
 from lfm_ros.prepare.manifest import write_manifest
-from lfm_ros.prepare.optimize import remove
-from lfm_ros.prepare.optimize import save_optimized
-from lfm_ros.prepare.trial import open_trial
-from lfm_ros.prepare.trial import sample
-from lfm_ros.prepare.weights import external_files
-import numpy as np
-
-# The files of an entry; all but the first may be missing.
-DECODER = 'model.onnx'
-PREFILL = 'prefill.onnx'
-EMBEDDING = 'embedding.onnx'
-VISION = 'vision.onnx'
 
 _log = logging.getLogger(__name__)
 _BUILDING = '.building-'
-_SPARE = 64 << 20  # bytes
 
 
 class _NoRoom(Exception):
@@ -88,6 +72,9 @@ def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS,
     except LfmError as error:  # it will be said when the model is opened
         _log.debug(f'{folder.name} is not prepared: {error.message}')
         return None
+    except ImportError as error:
+        reason, advice = f'the Python package {error.name} is missing', 'install it, or set ' \
+            'model.prepare to false'
     except _Refused as error:
         _log.info(f'{folder.name} is opened as it is: its graph cannot be prepared ({error})')
         return None
@@ -97,6 +84,8 @@ def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS,
 
 
 def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Path:
+    from lfm_ros.prepare.making import make_entry  # takes 0.2 s, and onnx, which may be missing
+    from lfm_ros.prepare.making import needed_bytes
     problem = ''
     if entry.exists():
         problem = damage(entry)
@@ -107,11 +96,12 @@ def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Pat
     for stale in entry.parent.glob(f'{_BUILDING}*'):  # of a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
     _drop_outdated(entry, what)
-    _check_room(folder, entry.parent)
+    others = _others(folder)
+    _check_room(needed_bytes(folder, others), entry.parent)
     staging = Path(mkdtemp(prefix=_BUILDING, dir=entry.parent))
     try:
         try:
-            _make(folder, staging, what)
+            make_entry(folder, others, staging, what)
         except (LfmError, OSError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime raises a different class for every status
@@ -119,7 +109,7 @@ def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Pat
         if entry.exists():
             shutil.rmtree(entry)
         staging.rename(entry)
-        _sync(entry.parent)
+        sync(entry.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return _unless_refused(entry)
@@ -129,7 +119,8 @@ def _refuse(entry: Path, what: dict[str, Any], reason: str) -> None:
     """Note that a graph cannot be prepared, or it would be tried at every start."""
     if 'alloc' in reason or 'o space' in reason:
         raise LfmError(ErrorCode.OUT_OF_MEMORY, reason)  # next time there may be enough
-    remove(p for p in entry.iterdir() if p.is_file())
+    for file in entry.iterdir():
+        file.unlink()
     write_manifest(entry, {**what, 'refused': reason})
 
 
@@ -140,73 +131,18 @@ def _unless_refused(entry: Path) -> Path:
     return entry
 
 
-def _make(folder: ModelFolder, target: Path, what: dict[str, Any]) -> None:
-    decoder = load(folder.graph)
-    if not read_note(decoder):
-        write_note(decoder, edit_losslessly(decoder, what['slots']), what['slots'])
-    _make_proved(folder, folder.graph, decoder, target / DECODER)
-    for name, graph in _others(folder).items():
-        try:
-            if name == PREFILL:
-                _make_proved(folder, graph, load(graph), target / name)
-            else:
-                save_optimized(load(graph), graph.parent, target / name, prepacked=False)
-        except Exception as error:  # as above; this one is opened as it is then
-            _log.debug(f'{graph} cannot be prepared: {error}')
-            remove([target / name, target / f'{name}.data'])
-    write_manifest(target, what)
-    for file in target.iterdir():
-        _sync(file)
-    _sync(target)
-
-
-def _make_proved(folder: ModelFolder, source: Path, graph: Graph, target: Path) -> None:
-    """
-    Write a graph of the decoder, and see that it says what it said before.
-
-    :raises ValueError: when it does not.
-    """
-    expected, reuse = _expected(folder, source, graph, target)
-    gc.collect()  # or there would be two models in memory
-    save_optimized(graph, source.parent, target, reuse)
-    try:
-        found = sample(open_trial(target, folder, prepacked=True))
-    except LfmError as error:
-        raise ValueError(error.message) from error
-    if not np.allclose(found, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max()):
-        raise ValueError('the prepared graph does not give the same numbers')
-
-
-def _expected(folder: ModelFolder, source: Path, graph: Graph,
-              target: Path) -> tuple[np.ndarray, bool]:
-    """
-    Return what a graph says before it is optimised, and whether it can reuse memory in a run.
-
-    Where ONNX Runtime is too old for the graph as it was, what was edited has to do.
-    """
-    try:
-        trial = open_trial(source, folder)
-    except LfmError as error:
-        if error.code != ErrorCode.RUNTIME_TOO_OLD:
-            raise
-        plain = target.with_name(f'plain-{target.name}')
-        save_optimized(graph, source.parent, plain, prepacked=False)
-        trial = open_trial(plain, folder, prepacked=True)
-        remove([plain, Path(f'{plain}.data')])
-    return sample(trial), trial.session.get_session_options().enable_mem_reuse
-
-
 def _others(folder: ModelFolder) -> dict[str, Path]:
     """Return the graphs of a model beside the decoder, by the name that they get."""
-    prefill = folder.graph.with_name(PREFILL)
-    found = {PREFILL: prefill if prefill.is_file() else None,
-             EMBEDDING: folder.embedding, VISION: folder.vision if folder.embedding else None}
+    prefill = folder.graph.with_name(PREFILL_GRAPH)
+    found = {PREFILL_GRAPH: prefill if prefill.is_file() else None,
+             EMBEDDING_GRAPH: folder.embedding,
+             VISION_GRAPH: folder.vision if folder.embedding else None}
     return {name: path for name, path in found.items() if path}
 
 
 def _describe(folder: ModelFolder, slots: int) -> dict[str, Any]:
     """Return all on which an entry depends, and where its model lies."""
-    prefill = _others(folder).get(PREFILL)
+    prefill = _others(folder).get(PREFILL_GRAPH)
     return {'model': folder.fingerprint, 'prefill': digest(prefill) if prefill else '',
             'path': str(folder.graph.absolute()), 'graph': folder.graph.name,
             'edits': VERSION, 'machine': machine(), 'slots': slots}
@@ -229,11 +165,7 @@ def _drop_outdated(entry: Path, what: dict[str, Any]) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _check_room(folder: ModelFolder, cache_dir: Path) -> None:
-    graphs = [folder.graph, *_others(folder).values()]
-    size = sum(p.stat().st_size for g in graphs for p in
-               (g, *(g.parent / f for f in external_files(load(g)))) if p.is_file())
-    needed = 5 * size // 2 + _SPARE  # kernels want most weights in another form beside the first
+def _check_room(needed: int, cache_dir: Path) -> None:
     free = shutil.disk_usage(cache_dir).free
     if free < needed:
         raise _NoRoom(f'{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free')
@@ -248,12 +180,3 @@ def _locked(cache_dir: Path) -> Iterator[None]:
         except OSError:  # a file system without locks: at worst an entry is made twice
             pass
         yield
-
-
-def _sync(path: Path) -> None:
-    """Let what was written reach the disk, or a power cut would leave files of zeros."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

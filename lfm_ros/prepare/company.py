@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lfm_ros.prepare import SLOTS
 from lfm_ros.prepare.graph import ATTENTION
 from lfm_ros.prepare.graph import attributes
 from lfm_ros.prepare.graph import branch
@@ -22,7 +23,6 @@ from onnx import helper
 from onnx import TensorProto
 
 COMPANY = 'company'
-SLOTS = 4
 MOST_SLOTS = 16
 
 # Inputs of GroupQueryAttention.

@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lfm_ros.prepare import SLOTS
+from lfm_ros.prepare import VERSION
 from lfm_ros.prepare.company import add_company
-from lfm_ros.prepare.company import SLOTS
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.head import cut_head
 from lfm_ros.prepare.history import add_history
 from lfm_ros.prepare.portable import make_portable
 import onnxruntime
 
-VERSION = 1
 APPLIED = 'applied'
 KEY = 'lfm_ros.prepared'
 

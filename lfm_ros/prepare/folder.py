@@ -18,9 +18,9 @@ from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.prepare import prefill
+from lfm_ros.prepare import SLOTS
 from lfm_ros.prepare.company import add_company
 from lfm_ros.prepare.company import MOST_SLOTS
-from lfm_ros.prepare.company import SLOTS
 from lfm_ros.prepare.edits import APPLIED
 from lfm_ros.prepare.edits import edit_before_attention
 from lfm_ros.prepare.edits import read_note

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-import logging
 import os
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.session import CPU
-
-_log = logging.getLogger(__name__)
+from lfm_ros.prepare.cache import ready
 
 
 def default_cache() -> Path:
@@ -33,13 +31,5 @@ def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
     """
     folder = find_model(path, options.variant, options.image_variant)
     if list(options.providers) == [CPU]:
-        try:
-            from lfm_ros.prepare.cache import ready
-        except ImportError as error:
-            _log.warning(f'{folder.name} is opened as it is, slower to start and larger in '
-                         'memory: its graphs cannot be prepared without the Python package '
-                         f'{error.name}: install it, or set model.prepare to false')
-        else:
-            options = replace(options, prepared=ready(
-                folder, cache_dir or default_cache(), make=make))
+        options = replace(options, prepared=ready(folder, cache_dir or default_cache(), make=make))
     return Model(path, options, speaks)
