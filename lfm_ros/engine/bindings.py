@@ -20,6 +20,9 @@ import onnxruntime
 # From so many tokens on, a call is worth another attention or other matrix kernels, where a graph
 # has them. It may not depend on what is measured: a call that is made again must be the same.
 LONG_CALL = 17
+# The attention for many tokens takes memory for all keys and values of a layer in full precision
+# (67 MB for LFM2-350M at this length, and as much again to append to), so it ends here.
+LONG_HISTORY = 8192
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def prepare(graph: OpenGraph, state: State, count: int, keep: np.ndarray,
         bind_out(binding, tensor.output, after)
     for name, columns in zip(sig.history, history):
         bind_out(binding, name, columns)
-    is_long = sig.long and state.shared and count >= LONG_CALL
+    is_long = sig.long and state.shared and count >= LONG_CALL and \
+        state.position + count <= LONG_HISTORY
     for tensor, past in zip(sig.key_value, state.key_value):
         present = past
         if not state.shared:

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.engine.bindings import LONG_HISTORY
 from lfm_ros.engine.bindings import OpenGraph
 from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.folder import find_model
@@ -191,11 +192,15 @@ class Model:
         self.runner.run(state, [0])
 
     def stretch(self) -> None:
-        """Run once at the end of a context, where a call needs most memory."""
-        state = self.new_state()
+        """Run where a call needs most memory: at the end of a context, or of what is special."""
         size = min(self.options.prefill_chunk, self.runner.longest_call, self.context_length)
-        state.pretend(self.context_length - size)
-        self.runner.run(state, [0] * size)
+        ends = {self.context_length}
+        if self.signature.long:
+            ends.add(min(LONG_HISTORY, self.context_length))
+        for end in ends:
+            state = self.new_state()
+            state.pretend(end - size)
+            self.runner.run(state, [0] * size)
 
     def describe(self) -> dict[str, Any]:
         """Return what `lfm inspect` and the service ~/model_info tell."""
