@@ -134,6 +134,15 @@ def check_invariants(mission: Mission) -> None:
     assert len(mission.ids) <= mission.model.context_length
 
 
+def check_read_again(mission: Mission) -> None:
+    """Check that a state is the same, bit for bit, when its ids are read again from the first."""
+    mission.read_all()
+    again = Mission.of(mission, mission.model)
+    again.state = mission.model.new_state()
+    again.read_all()
+    assert_same(again.state.arrays(), mission.state.arrays())
+
+
 class FailingRunner:
     """
     A runner that fails on command.

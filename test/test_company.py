@@ -11,7 +11,6 @@ from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
 from lfm_ros.missions.keeping import Keeping
-from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
@@ -20,8 +19,8 @@ from lfm_ros.prepare.edits import edit_losslessly
 import numpy as np
 from prepare_support import edited
 import pytest
-from support import assert_same
 from support import check_invariants
+from support import check_read_again
 from support import DEFAULT
 from support import GREEDY
 from support import LONG
@@ -108,11 +107,7 @@ def test_a_state_that_was_read_in_company_is_the_same_bit_for_bit_when_it_is_rea
         ask_all(scheduler, {name: f'Where is box {name}?' for name in MISSIONS})
         missions = [mission_of(scheduler, name) for name in MISSIONS]
     for mission in missions:
-        mission.read_all()
-        again = Mission.of(mission, model)
-        again.state = model.new_state()
-        again.read_all()
-        assert_same(again.state.arrays(), mission.state.arrays())
+        check_read_again(mission)
 
 
 def test_a_cancelled_answer_leaves_its_companions_alone(small):
@@ -167,10 +162,15 @@ def test_a_long_prompt_is_read_in_short_calls_between_the_tokens_of_a_running_an
             return real(state, ids, *more, **rest)
         small.runner.run = note
         try:
-            first = threading.Event()
-            running = scheduler.submit(Query('What?', 'a'), on_piece=lambda _: first.set())
-            assert first.wait(WAIT)
+            begun, asked = threading.Event(), threading.Event()
+
+            def hold(_):
+                begun.set()
+                assert asked.wait(WAIT)
+            running = scheduler.submit(Query('What?', 'a'), on_piece=hold)
+            assert begun.wait(WAIT)
             late = scheduler.submit(Query(LONG, 'b', max_tokens=1))
+            asked.set()
             assert late.wait(WAIT).error_code == ErrorCode.NONE
             assert running.wait(WAIT).error_code == ErrorCode.NONE
         finally:

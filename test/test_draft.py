@@ -21,6 +21,7 @@ import pytest
 from support import ask
 from support import assert_same
 from support import check_invariants
+from support import check_read_again
 from support import DEFAULT
 from support import GREEDY
 from support import MODELS
@@ -200,11 +201,7 @@ def test_a_mission_with_guesses_is_the_same_bit_for_bit_when_it_is_read_again(mo
     for turn in range(4):
         ask(mission, 'box box box box box table table table', max_tokens=20)
     check_invariants(mission)
-    mission.read_all()
-    again = Mission.of(mission, model)
-    again.state = model.new_state()
-    again.read_all()
-    assert_same(again.state.arrays(), mission.state.arrays())
+    check_read_again(mission)
 
 
 def test_sampling_draws_the_same_tokens_with_the_same_seed(models):

@@ -10,7 +10,6 @@ pytest.importorskip('onnx')
 from lfm_ros.engine import bindings  # noqa: E402, I100
 from lfm_ros.engine.model import Model  # noqa: E402
 from lfm_ros.engine.model import ModelOptions  # noqa: E402
-from lfm_ros.missions.mission import Mission  # noqa: E402
 from lfm_ros.prepare.folder import prepare  # noqa: E402
 from lfm_ros.prepare.folder import Wishes  # noqa: E402
 from lfm_ros.prepare.opening import open_prepared  # noqa: E402
@@ -18,6 +17,7 @@ import numpy as np  # noqa: E402
 from support import ask  # noqa: E402
 from support import assert_same  # noqa: E402
 from support import check_invariants  # noqa: E402
+from support import check_read_again  # noqa: E402
 from support import folder  # noqa: E402
 from support import golden  # noqa: E402
 from support import LONG  # noqa: E402
@@ -73,11 +73,7 @@ def test_a_mission_is_the_same_bit_for_bit_when_it_is_read_again(model):
     for prompt in (LONG[:100], 'box box box table table', 'Where is the box? ' * 6):
         ask(mission, prompt, max_tokens=12)
     check_invariants(mission)
-    mission.read_all()
-    again = Mission.of(mission, model)
-    again.state = model.new_state()
-    again.read_all()
-    assert_same(again.state.arrays(), mission.state.arrays())
+    check_read_again(mission)
 
 
 def test_a_turn_that_is_given_up_leaves_the_mission_as_it_was(model):
