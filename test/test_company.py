@@ -3,28 +3,35 @@
 """Several missions are answered together: each as if it were alone."""
 from __future__ import annotations
 
+from contextlib import closing
 from contextlib import contextmanager
 import threading
 
 from lfm_ros.engine.generation import IN_COMPANY
+from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
+from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
 from lfm_ros.prepare.edits import edit_losslessly
 import numpy as np
 from prepare_support import edited
 import pytest
+from support import ask
+from support import assert_same
 from support import check_invariants
 from support import check_read_again
 from support import DEFAULT
 from support import GREEDY
 from support import LONG
 from support import MODELS
+from support import snapshot
 from support import WAIT
 
 NAMES = (DEFAULT, 'lfm2-past-conv-odd', 'lfm2-int4', 'qwen3')
@@ -225,3 +232,23 @@ def test_stepping_together_touches_no_other_rows(small):
         for rows, old in zip(state.key_value, kept):
             assert np.array_equal(rows[:, :, :state.position - 1], old)
             assert np.all(rows[:, :, state.position:] == 42.0)
+
+
+def test_looking_after_missions_leaves_one_alone_that_is_in_the_middle_of_a_turn(small, tmp_path):
+    keeping = Keeping(checkpoint_turns=1, checkpoint_idle=0.001, expire=1e-9)
+    with closing(Storage(tmp_path, small)) as storage:
+        store = MissionStore(small, 'You are a robot.', keeping, storage)
+        mission = store.get_or_create('m')
+        ask(mission, 'Where is the box?')
+        store.commit('m')
+        store.busy.add('m')
+        steps = Answering(mission, LONG, GREEDY, Limits(4)).steps()
+        for _ in range(3):
+            next(steps)
+        before = snapshot(mission)
+        store.look_after(100.0)
+        assert 'm' in store
+        assert_same(snapshot(mission), before)
+        for _ in steps:
+            pass
+        check_read_again(mission)

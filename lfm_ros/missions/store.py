@@ -274,6 +274,8 @@ class MissionStore:
         failed = False
         self._doomed = {name for name in self._doomed if not self.storage.delete(name)}
         for slot in list(self._slots.values()):
+            if slot.mission_id in self.busy:
+                continue  # it is in the middle of a turn, of which nothing may be kept
             if slot.unlogged and not failed:
                 self._log_it(slot)
                 failed = slot.unlogged
