@@ -73,11 +73,12 @@ def held_out(count: int, seed: int) -> list[Mission]:
 def main() -> None:
     """Talk, count and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--model', default='demo')
     parser.add_argument('--missions', type=int, default=40)
     parser.add_argument('--seed', type=int, default=91000)
     arguments = parser.parse_args()
     server = subprocess.Popen([sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '-p',
-                               'model.path:=demo', '--log-level', 'warn'])
+                               f'model.path:={arguments.model}', '--log-level', 'warn'])
     rclpy.init()
     node = rclpy.create_node('recall')
     client = LfmClient(node)
