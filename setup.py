@@ -117,7 +117,7 @@ setup(
     data_files=[],
     entry_points={'console_scripts': [
         'lfm = lfm_ros.cli.main:main',
-        'lfm_node = lfm_ros.node.main:main',
+        'lfm_node = lfm_ros.node.start:main',
     ]},
     cmdclass={'build_py': BuildWithCMake},
     distclass=BinaryDistribution,

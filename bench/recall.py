@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument('--missions', type=int, default=40)
     parser.add_argument('--seed', type=int, default=91000)
     arguments = parser.parse_args()
-    server = subprocess.Popen([sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '-p',
+    server = subprocess.Popen([sys.executable, '-m', 'lfm_ros.node.start', '--ros-args', '-p',
                                f'model.path:={arguments.model}', '--log-level', 'warn'])
     rclpy.init()
     node = rclpy.create_node('recall')

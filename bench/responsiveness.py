@@ -58,7 +58,7 @@ class Node:
                    ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
         os.environ.update(env)
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '-p',
+            [sys.executable, '-m', 'lfm_ros.node.start', '--ros-args', '-p',
              f'model.path:={model}', '-p', 'queue.size:=100', '--log-level', 'warn', *arguments],
             env=env)
         rclpy.init(domain_id=domain)

@@ -36,7 +36,7 @@ from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-NODE = [sys.executable, '-m', 'lfm_ros.node.main', '--ros-args', '--log-level', 'error',
+NODE = [sys.executable, '-m', 'lfm_ros.node.start', '--ros-args', '--log-level', 'error',
         '-p', 'model.path:=demo']
 GREEDY = Sampling(temperature=0.0)
 SCENE = Path(__file__).parent / 'scene.png'  # a red circle and a blue square

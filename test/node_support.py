@@ -19,7 +19,7 @@ from node_client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / 'test' / 'models'
-NODE = ('-m', 'lfm_ros.node.main')
+NODE = ('-m', 'lfm_ros.node.start')
 ODD_NODE = (str(ROOT / 'test' / 'odd_node.py'),)
 DEADLINE = 30.0  # seconds; for what takes a fraction of one on a quiet machine
 
