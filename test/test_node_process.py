@@ -1,7 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """The node as a process: signals, names, and several nodes in one process."""
-import re
 import signal
 import time
 
