@@ -16,7 +16,7 @@ FLASH = {'auto': -1, 'off': 0, 'on': 1}
 CACHES = {'f16': llama_cpp.GGML_TYPE_F16, 'q8_0': llama_cpp.GGML_TYPE_Q8_0}
 
 
-class LlamaCpp:
+class LlamaCpp(protocol.Stepwise):
     """A model with one sequence; logits of the last token only."""
 
     def __init__(self, path: str, arguments: argparse.Namespace) -> None:
@@ -59,12 +59,6 @@ class LlamaCpp:
         code = llama_cpp.llama_decode(self._context, batch)
         if code:
             raise RuntimeError(f'llama_decode gives {code}')
-
-    def write(self, tokens: int) -> list[int]:
-        return [self.read([self._last]) for _ in range(tokens)]
-
-    def read_more(self, ids: Sequence[int]) -> int:
-        return self.read([self._last, *ids])
 
 
 def main() -> None:

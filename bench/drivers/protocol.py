@@ -40,6 +40,24 @@ class Engine(Protocol):
         """Read the last token chosen and these ids, and return the most likely next token."""
 
 
+class Stepwise:
+    """An engine whose ``read`` notes its choice in ``_last``, which is then read with the next."""
+
+    _last: int
+
+    def read(self, ids: Sequence[int]) -> int:
+        """Read ids, see :class:`Engine`."""
+        raise NotImplementedError
+
+    def write(self, tokens: int) -> list[int]:
+        """Read the last token chosen and choose the next, so many times."""
+        return [self.read([self._last]) for _ in range(tokens)]
+
+    def read_more(self, ids: Sequence[int]) -> int:
+        """Read the last token chosen and these ids."""
+        return self.read([self._last, *ids])
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the arguments that all drivers take."""
     made = argparse.ArgumentParser()

@@ -18,7 +18,7 @@ if find_spec('torchvision'):  # transformers opens it, and one of another build 
 import transformers  # noqa: E402
 
 
-class Transformers:
+class Transformers(protocol.Stepwise):
     """A model with one dynamic cache."""
 
     def __init__(self, folder: str, dtype: str) -> None:
@@ -34,12 +34,6 @@ class Transformers:
                              use_cache=True, logits_to_keep=1)
         self._last = int(output.logits[0, -1].argmax())
         return self._last
-
-    def write(self, tokens: int) -> list[int]:
-        return [self.read([self._last]) for _ in range(tokens)]
-
-    def read_more(self, ids: Sequence[int]) -> int:
-        return self.read([self._last, *ids])
 
 
 def main() -> None:

@@ -122,14 +122,20 @@ class ModelFolder:
         for path in self.files:
             size = path.stat().st_size
             digest.update(f'{path.name}:{size}\n'.encode())
-            with path.open('rb') as stream:
-                if size <= _SAMPLE_ABOVE:
-                    digest.update(stream.read())
-                    continue
-                for block in range(_SAMPLE_BLOCKS):
-                    stream.seek((size - _SAMPLE_BYTES) * block // (_SAMPLE_BLOCKS - 1))
-                    digest.update(stream.read(_SAMPLE_BYTES))
+            add_content(digest, path)
         return digest.hexdigest()
+
+
+def add_content(digest: Any, path: Path) -> None:
+    """Add what is in a file to a digest of hashlib; of a large file only samples."""
+    size = path.stat().st_size
+    with path.open('rb') as stream:
+        if size <= _SAMPLE_ABOVE:
+            digest.update(stream.read())
+            return
+        for block in range(_SAMPLE_BLOCKS):
+            stream.seek((size - _SAMPLE_BYTES) * block // (_SAMPLE_BLOCKS - 1))
+            digest.update(stream.read(_SAMPLE_BYTES))
 
 
 def read_json(path: Path) -> dict[str, Any]:

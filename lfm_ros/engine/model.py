@@ -97,10 +97,11 @@ class Model:
         run.
     """
 
-    def __init__(self, path: str | Path, options: ModelOptions = ModelOptions(),
+    def __init__(self, path: str | Path | ModelFolder, options: ModelOptions = ModelOptions(),
                  speaks: bool = True) -> None:
         self.options = options
-        self.folder: ModelFolder = find_model(path, options.variant, options.image_variant)
+        self.folder = path if isinstance(path, ModelFolder) else \
+            find_model(path, options.variant, options.image_variant)
         self._tokenizer: Tokenizer | None = None
         self._template: ChatTemplate | None = None
         self._embedder: Embedder | None = None
@@ -232,11 +233,11 @@ class Model:
     def _open(self, reuse: bool = True
               ) -> tuple[onnxruntime.InferenceSession, GraphSignature, Runner] | None:
         """Open and try the graph; None when it must be opened without reuse of memory."""
-        graph = self._open_decoder(self.folder.graph, reuse)
+        graph = self._open_decoder(self.folder.graph, DECODER_GRAPH, reuse)
         signature = graph.signature
         embedder = self._embedder = self._open_embedder(signature) if signature.hidden else None
         beside = self.folder.graph.with_name(PREFILL_GRAPH)
-        prefill = self._open_decoder(beside, reuse) if beside.is_file() else None
+        prefill = self._open_decoder(beside, PREFILL_GRAPH, reuse) if beside.is_file() else None
         try:
             runner = Runner(graph, self._context_length(), embedder, prefill)
         except SizesDisagree:
@@ -245,23 +246,21 @@ class Model:
             raise
         return graph.session, signature, runner
 
-    def _open_decoder(self, path: Path, reuse: bool) -> OpenGraph:
-        session = self._open_graph(path, reuse=reuse)
+    def _open_decoder(self, path: Path, name: str, reuse: bool) -> OpenGraph:
+        session = self._open_graph(path, name, reuse)
         return OpenGraph(session, read_signature(
             session.get_inputs(), session.get_outputs(), self.folder.text_config,
             self.folder.genai))
 
-    def _open_graph(self, path: Path, name: str = '', reuse: bool = True,
+    def _open_graph(self, path: Path, name: str, reuse: bool = True,
                     arena: bool = True) -> onnxruntime.InferenceSession:
         """
         Open a graph of the folder, or what was prepared of it.
 
-        :param name: of the prepared graph; empty: as the graph itself.
+        :param name: of the prepared graph.
         """
         options = self.options
         arena = arena and options.arena
-        if name == '':
-            name = PREFILL_GRAPH if path.name == PREFILL_GRAPH else DECODER_GRAPH
         if options.prepared and (options.prepared / name).is_file():
             try:
                 return open_session(options.prepared / name, options.providers, options.threads,

@@ -126,10 +126,10 @@ class Scheduler:
             self.defaults.sampling.changed(query.sampling)
             displaced = self._enqueue(request)
         except LfmError as error:
-            self._fail(request, error)
+            request.fail(error)
             return request
         if displaced:
-            self._fail(displaced, refusals.displaced())
+            displaced.fail(refusals.displaced())
         return request
 
     def call(self, work: Callable[[], Any], *missions: str,
@@ -237,7 +237,7 @@ class Scheduler:
         for turn in self._active:
             self._end(turn, refusals.stopped(begun=True))
         for request in self._queue.clear():
-            self._fail(request, refusals.stopped(begun=False))
+            request.fail(refusals.stopped(begun=False))
         self._look_around()
 
     def _admit(self) -> Request | None:
@@ -324,10 +324,6 @@ class Scheduler:
         _log.exception('a turn failed; it was undone')
         return refusals.unexpected(error)
 
-    @staticmethod
-    def _fail(request: Request, error: LfmError) -> None:
-        request.fail(error)
-
     def _ready(self) -> list[_Job]:
         """Return the work that may be done now; the caller holds the lock."""
         busy = {turn.mission_id for turn in self._active}
@@ -343,9 +339,9 @@ class Scheduler:
                 self._jobs.remove(job)
         for request in ended:
             waited = time.monotonic() - request.arrived
-            self._fail(request, refusals.cancelled() if request.cancelled else
-                       refusals.too_late_in_queue(waited) if request.ready else
-                       refusals.too_late_for_image(waited))
+            request.fail(refusals.cancelled() if request.cancelled else
+                         refusals.too_late_in_queue(waited) if request.ready else
+                         refusals.too_late_for_image(waited))
         for job in ready:
             if not job.future.set_running_or_notify_cancel():
                 continue

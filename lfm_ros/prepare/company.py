@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lfm_ros.engine.graph import COMPANY
+from lfm_ros.engine.graph import SLOT
 from lfm_ros.prepare import SLOTS
 from lfm_ros.prepare.graph import ATTENTION
 from lfm_ros.prepare.graph import attributes
@@ -22,7 +24,6 @@ from lfm_ros.prepare.graph import MICROSOFT
 from onnx import helper
 from onnx import TensorProto
 
-COMPANY = 'company'
 MOST_SLOTS = 16
 
 # Inputs of GroupQueryAttention.
@@ -31,7 +32,7 @@ _PAST, _SEQLENS, _TOTAL, _COS, _POSITIONS, _BIAS = 3, 5, 6, 7, 9, 10
 
 def slot_name(slot: int, name: str) -> str:
     """Return the name of an input or output of a row; row 0 uses those that are there."""
-    return f'slot.{slot}.{name}' if slot else name
+    return f'{SLOT}{slot}.{name}' if slot else name
 
 
 def add_company(graph: Graph, slots: int = SLOTS) -> str:
@@ -51,10 +52,10 @@ def add_company(graph: Graph, slots: int = SLOTS) -> str:
         return reason
     graph.add_input(COMPANY, TensorProto.BOOL, [])
     for slot in range(slots):
-        graph.add_input(f'slot.{slot}.seqlens', TensorProto.INT32, [1])
-        graph.add_input(f'slot.{slot}.total', TensorProto.INT32, [])
+        graph.add_input(f'{SLOT}{slot}.seqlens', TensorProto.INT32, [1])
+        graph.add_input(f'{SLOT}{slot}.total', TensorProto.INT32, [])
         if slot > 1:
-            graph.add_input(f'slot.{slot}.on', TensorProto.BOOL, [])
+            graph.add_input(f'{SLOT}{slot}.on', TensorProto.BOOL, [])
     for node in list(nodes):
         graph.replace(node, [_choice(graph, node, slots)])
     for slot in range(1, slots):
@@ -123,7 +124,7 @@ def _rows(graph: Graph, node: Any, prefix: str, slots: int, count: int) -> Any:
                 nodes.append(_cut(graph, node.input[index], change[index], slot, slot + 1, 0))
         for index in (_PAST, _PAST + 1):
             change[index] = slot_name(slot, node.input[index])
-        change[_SEQLENS], change[_TOTAL] = f'slot.{slot}.seqlens', f'slot.{slot}.total'
+        change[_SEQLENS], change[_TOTAL] = f'{SLOT}{slot}.seqlens', f'{SLOT}{slot}.total'
         ends = [pieces[slot], *outputs[1 + 2 * slot:3 + 2 * slot]]
         if slot < 2:
             nodes.append(_attention(node, own, change, ends))
@@ -142,7 +143,7 @@ def _optional(graph: Graph, node: Any, own: str, change: dict[int, str], ends: l
     nodes = [helper.make_node('Identity', [change[_PAST + i]], [outer[1 + i]]) for i in (0, 1)]
     # No row, as wide as the others whatever the width of query, key and value in one may be.
     nodes.append(_cut(graph, first, outer[0], 0, 0, 0))
-    return helper.make_node('If', [f'slot.{slot}.on'], ends, f'{own}/choose', then_branch=on,
+    return helper.make_node('If', [f'{SLOT}{slot}.on'], ends, f'{own}/choose', then_branch=on,
                             else_branch=branch('off', nodes, outer))
 
 

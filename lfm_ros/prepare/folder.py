@@ -15,6 +15,8 @@ from typing import Any
 
 from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.model import DECODER_GRAPH
+from lfm_ros.engine.model import PREFILL_GRAPH
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.prepare import prefill
@@ -40,8 +42,6 @@ from lfm_ros.prepare.weights import refer_to
 from lfm_ros.prepare.weights import write
 import numpy as np
 
-GRAPH = 'model.onnx'
-PREFILL = 'prefill.onnx'
 FAST = 'fast'
 INT8 = 'int8'
 
@@ -148,7 +148,7 @@ def _write(folder: ModelFolder, target: Path, wishes: Wishes,
         reason = second if isinstance(second, str) else ''
         if isinstance(second, Graph):
             add_long(second)  # where keys and values are kept in 8 bits
-            write(second, folder.graph.parent, target / PREFILL, progress)
+            write(second, folder.graph.parent, target / PREFILL_GRAPH, progress)
         if reason:
             raise LfmError(ErrorCode.UNSUPPORTED, 'there is no faster prefill for this graph, '
                            f'{reason}: leave out --prefill')
@@ -156,13 +156,13 @@ def _write(folder: ModelFolder, target: Path, wishes: Wishes,
     report.edits['company'] = add_company(graph, wishes.slots) or APPLIED
     if wishes.kv:
         report.edits['long'] = add_long(graph) or APPLIED
-    _put(graph, folder.graph.parent, target / GRAPH, progress)
+    _put(graph, folder.graph.parent, target / DECODER_GRAPH, progress)
     before = _prove(folder, target, wishes)
     if text:
         _measure(folder, before, target, text, report)
     write_note(graph, report.edits, wishes.slots, kv=report.kv or '',
                prefill=report.prefill or '')
-    (target / GRAPH).write_bytes(graph.model.SerializeToString())
+    (target / DECODER_GRAPH).write_bytes(graph.model.SerializeToString())
     _put_rest(folder, target, progress)
     report.files = {p.name: p.stat().st_size for p in sorted(target.iterdir())}
     return report
@@ -175,7 +175,7 @@ def _prove(folder: ModelFolder, target: Path, wishes: Wishes) -> Path:
     :returns: the graph that says what the model says: the new one, where this ONNX Runtime is too
         old for that of the model.
     """
-    found = sample(open_trial(target / GRAPH, folder))
+    found = sample(open_trial(target / DECODER_GRAPH, folder))
     if wishes.kv:
         return folder.graph
     try:
@@ -183,7 +183,7 @@ def _prove(folder: ModelFolder, target: Path, wishes: Wishes) -> Path:
     except LfmError as error:
         if error.code != ErrorCode.RUNTIME_TOO_OLD:
             raise
-        return target / GRAPH
+        return target / DECODER_GRAPH
     if not np.allclose(found, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max()):
         raise LfmError(ErrorCode.INTERNAL, f'the graph {folder.graph} does not say the same when '
                        'it is edited: run it as it is, and report this')
@@ -194,11 +194,11 @@ def _measure(folder: ModelFolder, before: Path, target: Path, text: Text,
              report: Report) -> None:
     """Tell what lossy edits cost, on the part of the text that nothing was calibrated with."""
     if 'kv' in report.edits:
-        report.kv = {'type': INT8, **compare(folder, before, target / GRAPH, text)}
+        report.kv = {'type': INT8, **compare(folder, before, target / DECODER_GRAPH, text)}
     if 'prefill' in report.edits:
-        data = target / f'{PREFILL}.data'
+        data = target / f'{PREFILL_GRAPH}.data'
         report.prefill = {'type': FAST, 'bytes': data.stat().st_size,
-                          **compare(folder, before, target / PREFILL, text)}
+                          **compare(folder, before, target / PREFILL_GRAPH, text)}
 
 
 def _put(graph: Graph, source: Path, target: Path, progress: Callable[[int], None]) -> None:
@@ -232,7 +232,7 @@ def _put_rest(folder: ModelFolder, target: Path, progress: Callable[[int], None]
             copy_file(other, target / other.name, progress)
     settings = target / 'genai_config.json'
     if settings.is_file():
-        _adapt(settings, {'decoder': GRAPH, **{n: p.name for n, p in others.items() if p}})
+        _adapt(settings, {'decoder': DECODER_GRAPH, **{n: p.name for n, p in others.items() if p}})
 
 
 def _adapt(settings: Path, names: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lfm_ros.engine.graph import HISTORY
 from lfm_ros.prepare.graph import attributes
 from lfm_ros.prepare.graph import CONVOLUTION
 from lfm_ros.prepare.graph import Graph
@@ -22,14 +23,14 @@ def add_history(graph: Graph) -> str:
     """
     if not graph.windows:
         return 'the model has no convolutions'
-    if any(name.startswith('history.') for name in graph.outputs):
+    if any(name.startswith(HISTORY) for name in graph.outputs):
         return 'the graph has its history'
     found = {layer: _join(graph, window) for layer, window in graph.windows.items()}
     for layer, (node, _) in found.items():
         if node is None:
             return f'the convolution of layer {layer} is none that is known'
     for layer, (node, fresh) in found.items():
-        name = f'history.{layer}'
+        name = f'{HISTORY}{layer}'
         kind = graph.inputs[graph.windows[layer]].type.tensor_type
         dims = [d.dim_value or d.dim_param for d in kind.shape.dim]
         if fresh:

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import re
 from typing import Any
 
-from lfm_ros.prepare.company import COMPANY
+from lfm_ros.engine.graph import COMPANY
+from lfm_ros.engine.graph import LONG
+from lfm_ros.engine.graph import ROWS
 from lfm_ros.prepare.graph import ATTENTION
 from lfm_ros.prepare.graph import attributes
 from lfm_ros.prepare.graph import branch
@@ -25,7 +27,6 @@ import numpy as np
 from onnx import helper
 from onnx import TensorProto
 
-LONG = 'long'
 
 _LAYER = re.compile(r'past_key_values\.(\d+)\.key')
 _QUANTIZED = ('k_quant_type', 'v_quant_type', 'kv_cache_bit_width')
@@ -49,7 +50,7 @@ def add_long(graph: Graph) -> str:
     graph.add_input(LONG, TensorProto.BOOL, [])
     for outer, node in found:
         layer = _layer(node)
-        names = [f'rows.{layer}.key', f'rows.{layer}.value']
+        names = [f'{ROWS}{layer}.key', f'{ROWS}{layer}.value']
         if outer is None:
             graph.replace(node, [_choice(graph, node, node.output[:3], names)])
         else:

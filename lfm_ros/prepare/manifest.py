@@ -8,25 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-MANIFEST = 'manifest.json'
+from lfm_ros.engine.folder import add_content
 
-# A robot does not read half a gigabyte at every start: large files are sampled.
-_SAMPLE_ABOVE = 16 << 20
-_SAMPLE_BLOCKS = 64
-_SAMPLE_BYTES = 64 << 10
+MANIFEST = 'manifest.json'
 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 in hex of a file, of samples of it where it is large."""
-    size = path.stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    with path.open('rb') as stream:
-        if size <= _SAMPLE_ABOVE:
-            found.update(stream.read())
-        else:
-            for block in range(_SAMPLE_BLOCKS):
-                stream.seek((size - _SAMPLE_BYTES) * block // (_SAMPLE_BLOCKS - 1))
-                found.update(stream.read(_SAMPLE_BYTES))
+    found = hashlib.sha256(str(path.stat().st_size).encode())
+    add_content(found, path)
     return found.hexdigest()
 
 

@@ -32,4 +32,4 @@ def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
     folder = find_model(path, options.variant, options.image_variant)
     if list(options.providers) == [CPU]:
         options = replace(options, prepared=ready(folder, cache_dir or default_cache(), make=make))
-    return Model(path, options, speaks)
+    return Model(folder, options, speaks)

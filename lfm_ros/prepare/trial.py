@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.graph import COMPANY
 from lfm_ros.engine.graph import DTYPES
 from lfm_ros.engine.graph import GraphSignature
+from lfm_ros.engine.graph import LONG
 from lfm_ros.engine.graph import read_signature
+from lfm_ros.engine.graph import SLOT
 from lfm_ros.engine.session import open_session
 import numpy as np
 import onnxruntime
 
 _TYPES = {**DTYPES, 'tensor(bool)': np.dtype(np.bool_)}
-_ADDED = ('slot.', 'company', 'long')
+_ADDED = (SLOT, COMPANY, LONG)
 
 Embed = Callable[[Sequence[int]], np.ndarray]
 
