@@ -44,6 +44,7 @@ from log_support import quick_folder  # noqa: E402
 import numpy as np  # noqa: E402
 from support import ask  # noqa: E402
 from support import open_model  # noqa: E402
+import vault_support  # noqa: E402
 
 WORDS = ['Where is the dock?', 'Go there.', 'What do you see on the table? ' * 2, 'And?', 'é 😀']
 LONGEST = 9      # entries of a mission before it is cut
@@ -232,7 +233,7 @@ class Killer:
 
     def compare(self) -> int:
         """Compare all missions with those that were never interrupted; return how many turns."""
-        storage = Storage(self.folder, self.model)
+        storage = Storage(self.folder, self.model, vault_support.current)
         store = MissionStore(self.model, SYSTEM, Keeping(most=10000), storage)
         blank, turns = MissionStore(self.model, SYSTEM), 0
         for info in store.list():

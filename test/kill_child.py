@@ -19,6 +19,7 @@ from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
 from support import GREEDY
+import vault_support
 
 SYSTEM = 'You are a robot.'
 PHASES = ['opening', 'waiting', 'prefill', 'decode', 'commit', 'eviction', 'restoring', 'other']
@@ -53,7 +54,7 @@ def live(model: Model, folder: Path, phase: mmap.mmap, commands: int, answers: i
     """Be the child: do what is asked, say what was done."""
     instrument(phase)
     out = os.fdopen(answers, 'w')
-    storage = Storage(folder, model)
+    storage = Storage(folder, model, vault_support.current)
     keeping = Keeping(most=10000, checkpoint_turns=1 + os.getpid() % 2, checkpoint_idle=0.05,
                       room=room)
     store = MissionStore(model, SYSTEM, keeping, storage)

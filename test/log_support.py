@@ -13,6 +13,7 @@ from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
 from lfm_ros.missions.entry import TURN
 from lfm_ros.missions.transcript import Transcript
+import vault_support
 
 NAME = 'missions.db'
 MEMORY = Path('/dev/shm')  # a file system in memory: nothing waits for a disk
@@ -69,7 +70,7 @@ class Opened:
 
     def __init__(self, folder):
         self.notes = []
-        self.log = DurableLog(folder / NAME, self.notes.append)
+        self.log = DurableLog(folder / NAME, self.notes.append, vault_support.current)
 
     def __enter__(self):
         return self

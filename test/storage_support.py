@@ -7,16 +7,17 @@ import shutil
 
 from lfm_ros.engine.generation import Limits
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
 from log_support import quick_folder
 import pytest
 from support import assert_same
+from support import begin
 from support import check_invariants
 from support import GREEDY
 from support import open_model
+import vault_support
 
 SYSTEM = 'You are a robot.'
 WORDS = ['Where is the dock?', 'Go there.', 'What do you see on the table? ' * 3, 'And?', 'é 😀']
@@ -31,7 +32,7 @@ def place():
 
 def open_store(folder, model, system=SYSTEM, **keeping):
     """Open a store as a node does."""
-    storage = Storage(folder, model)
+    storage = Storage(folder, model, vault_support.current)
     try:
         return MissionStore(model, system, Keeping(**keeping), storage)
     except BaseException:
@@ -50,7 +51,7 @@ def tell(store, mission_id, prompt, tokens=4):
     store.busy.add(mission_id)
     try:
         mission = store.get_or_create(mission_id)
-        turn = Answering(mission, prompt, GREEDY, Limits(tokens))
+        turn = begin(mission, prompt, GREEDY, Limits(tokens))
         store.make_room(mission, turn.most_tokens)
         for _ in turn.steps():
             pass

@@ -25,6 +25,8 @@ from support import ask
 from support import assert_one_line
 from support import check_invariants
 from support import open_model
+import vault_support
+from vault_support import vault  # noqa: F401
 
 SYSTEM = 'You are a robot.'
 
@@ -33,7 +35,7 @@ SYSTEM = 'You are a robot.'
 def opened(folder, model=None, **keeping):
     """Open the missions of a folder as a node does."""
     model = model or open_model()
-    storage = Storage(folder, model)
+    storage = Storage(folder, model, vault_support.current)
     try:
         store = MissionStore(model, SYSTEM, Keeping(**keeping), storage)
         yield store
@@ -69,7 +71,7 @@ def archive(tmp_path):
     return tmp_path / 'm.lfm'
 
 
-def test_a_mission_goes_on_elsewhere_as_it_would_have_here(tmp_path, archive):
+def test_a_mission_goes_on_elsewhere_as_it_would_have_here(vault, tmp_path, archive):  # noqa: F811
     with opened(tmp_path / 'first') as store:
         expected = talk(store, 'm', 'And now?', 'Why?')
         before = store.storage.log.read('m').entries[:4]
@@ -101,7 +103,7 @@ def test_it_goes_on_after_a_restart_and_without_its_states(tmp_path, archive):
             assert talk(store, 'm', 'And now?') == expected
 
 
-def test_it_works_without_a_place_for_missions(tmp_path, archive):
+def test_it_works_without_a_place_for_missions(vault, tmp_path, archive):  # noqa: F811
     with opened(None) as store:
         talk(store, 'n', 'What?', 'Where?')
         assert store.export('n', tmp_path / 'n.lfm') == (tmp_path / 'n.lfm').stat().st_size
@@ -112,7 +114,8 @@ def test_it_works_without_a_place_for_missions(tmp_path, archive):
         assert store.get('m').turn_count == 2
 
 
-def test_another_model_reads_the_text_again_and_says_so(tmp_path, archive, caplog):
+def test_another_model_reads_the_text_again_and_says_so(
+        vault, tmp_path, archive, caplog):  # noqa: F811
     with opened(tmp_path / 'second', open_model('lfm2-int8')) as store:
         store.import_(archive)
         assert not store.storage.notice, 'states of another model are not even tried'
@@ -126,7 +129,7 @@ def test_another_model_reads_the_text_again_and_says_so(tmp_path, archive, caplo
         assert store.list()[0].turns == 3
 
 
-def test_a_mission_that_was_slid_takes_its_state_along(tmp_path):
+def test_a_mission_that_was_slid_takes_its_state_along(tmp_path, vault):  # noqa: F811
     model = open_model(context_length=96)
     with opened(tmp_path / 'first', model, overflow=SLIDE) as store:
         talk(store, 'm', *['Where is the red box?'] * 5)
@@ -161,7 +164,7 @@ def test_what_is_taken_or_too_much_is_refused(tmp_path, archive):
         assert store.list()[0].stored_bytes
 
 
-def test_the_states_of_a_deleted_mission_come_back_with_it(tmp_path, archive):
+def test_the_states_of_a_deleted_mission_come_back_with_it(vault, tmp_path, archive):  # noqa: F811
     with opened(tmp_path / 'first') as store:
         store.delete('m')
         store.import_(archive)
@@ -201,20 +204,19 @@ def refused(tmp_path, file):
     """Check that a file is refused and nothing is left of it."""
     target = tmp_path / 'target'
     before = files_in(tmp_path)
-    with Shelf(target, MAKE) as shelf:
+    with Shelf(target, MAKE, vault_support.current) as shelf:
         with pytest.raises(LfmError) as raised:
             shelf.import_(file)
         assert not shelf.list()
     assert raised.value.code == ErrorCode.ARCHIVE_INVALID
     assert_one_line(raised.value.message, str(file), 'cannot be imported')
-    after = files_in(tmp_path)
+    after, log = files_in(tmp_path), vault_support.current.named('missions.db')
     assert {n for n in after if n not in before} <= {
-        (target / 'missions.db').relative_to(tmp_path),
-        (target / 'missions.db-wal').relative_to(tmp_path)}
+        (target / f'{log}{ending}').relative_to(tmp_path) for ending in ('', '-wal')}
     return raised.value.message
 
 
-def test_a_file_that_lacks_its_end_is_refused(tmp_path, archive):
+def test_a_file_that_lacks_its_end_is_refused(vault, tmp_path, archive):  # noqa: F811
     data = archive.read_bytes()
     cut = tmp_path / 'cut.lfm'
     for size in (0, 1, 30, 100, 1000, *range(2000, len(data), 1711), len(data) - 22,
@@ -223,11 +225,12 @@ def test_a_file_that_lacks_its_end_is_refused(tmp_path, archive):
         refused(tmp_path, cut)
 
 
-def test_a_file_with_flipped_bytes_is_refused_or_gives_what_was_said(tmp_path, archive):
+def test_a_file_with_flipped_bytes_is_refused_or_gives_what_was_said(
+        vault, tmp_path, archive):  # noqa: F811
     data = archive.read_bytes()
-    with Archive(archive) as good:
+    with Archive(archive, vault) as good:
         entries = good.transcript.entries
-        text = good._zip.getinfo('mission.json')
+        text = good._zip.getinfo(vault.named('mission.json'))
     bad, refusals = tmp_path / 'bad.lfm', 0
     for place in (*range(0, text.file_size + 60, 7), *range(0, len(data), 61),
                   *range(len(data) - 400, len(data))):
@@ -235,7 +238,7 @@ def test_a_file_with_flipped_bytes_is_refused_or_gives_what_was_said(tmp_path, a
         changed[place] ^= 0x21
         bad.write_bytes(changed)
         try:
-            with Archive(bad) as opened_archive:
+            with Archive(bad, vault) as opened_archive:
                 assert opened_archive.transcript.entries == entries, place
                 assert opened_archive.transcript.mission_id == 'm'
         except LfmError as error:
@@ -245,7 +248,8 @@ def test_a_file_with_flipped_bytes_is_refused_or_gives_what_was_said(tmp_path, a
     assert refusals > text.file_size / 7 - 10
 
 
-def test_a_damaged_state_is_left_out_and_the_mission_read_again(tmp_path, archive):
+def test_a_damaged_state_is_left_out_and_the_mission_read_again(
+        vault, tmp_path, archive):  # noqa: F811
     with opened(tmp_path / 'first') as store:
         expected = talk(store, 'm', 'And now?')
     with zipfile.ZipFile(archive) as packed:
@@ -262,7 +266,8 @@ def test_a_damaged_state_is_left_out_and_the_mission_read_again(tmp_path, archiv
             assert talk(store, 'm', 'And now?') == expected
 
 
-def test_a_state_that_goes_before_it_is_written_is_left_out(tmp_path, archive):
+def test_a_state_that_goes_before_it_is_written_is_left_out(
+        vault, tmp_path, archive):  # noqa: F811
     with opened(tmp_path / 'first') as store:
         package = store.package('m')
         package.pieces[-1].unlink()

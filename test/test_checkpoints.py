@@ -25,6 +25,7 @@ from support import assert_same
 from support import LONG
 from support import NAMES
 from support import open_model
+from vault_support import vault  # noqa: F401
 
 
 def longer(model, *prompts, mission_id='m'):
@@ -64,8 +65,8 @@ def short_pieces(monkeypatch):
 
 
 @pytest.fixture
-def storage(place):  # noqa: F811
-    storage = Storage(place, open_model('lfm2-int4'))
+def storage(place, vault):  # noqa: F811
+    storage = Storage(place, open_model('lfm2-int4'), vault)
     yield storage
     storage.close()
 
@@ -85,17 +86,18 @@ def chain(storage):
 
 @pytest.mark.parametrize('shared', [True, False], ids=['shared', 'growing'])
 @pytest.mark.parametrize('name', NAMES)
-def test_a_state_of_every_model_comes_back(place, monkeypatch, name, shared):  # noqa: F811
+def test_a_state_of_every_model_comes_back(
+        place, monkeypatch, name, shared, vault):  # noqa: F811
     model = open_model(name)
     if shared and not model.runner.shared:
         pytest.skip('this graph cannot append in place')
     monkeypatch.setattr(model.runner, 'shared', shared)
     mission = longer(model)
-    storage = Storage(place, model)
+    storage = Storage(place, model, vault)
     saved(storage, mission)
     assert len(files_in(place)) > 1
     storage.close()
-    storage = Storage(place, model)
+    storage = Storage(place, model, vault)
     found = restored(storage, mission)
     assert (found.pending, found.calls) == (0, mission.calls)
     assert_same(found.state.arrays(), mission.state.arrays())
@@ -155,7 +157,8 @@ def test_what_is_damaged_is_not_loaded(place, storage, chain, number):  # noqa: 
         shutil.copytree(keep, place / 'states', dirs_exist_ok=True)
         spoil(before)
         storage.notice = ''
-        storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint)
+        storage.checkpoints = Checkpoints(
+            place / 'states', mission.fingerprint, vault=storage.vault)
         found = restored(storage, mission)
         assert found.state.position <= start or number == 2, case
         assert 'cannot be used' in storage.notice or spoil is remove, case
@@ -182,14 +185,14 @@ def test_what_belongs_to_another_is_not_loaded(place, storage, chain):  # noqa: 
 
 def test_states_of_another_model_are_not_loaded(place, storage, chain):  # noqa: F811
     mission, paths = chain
-    foreign = Checkpoints(place / 'states', 'e' * 64)
+    foreign = Checkpoints(place / 'states', 'e' * 64, vault=storage.vault)
     assert not foreign.chain(mission.digest)
     for path in paths:  # even under the names that they would have
         name, parent, rest = path.name.split('.', 2)
         new = foreign._name(mission.digest)
         shutil.copy(path, path.with_name(f'{new}.0.{rest}'))
-    for piece in (piece for link in Checkpoints(place / 'states', 'e' * 64).chain(mission.digest)
-                  for piece in link):
+    foreign = Checkpoints(place / 'states', 'e' * 64, vault=storage.vault)
+    for piece in (piece for link in foreign.chain(mission.digest) for piece in link):
         with pytest.raises(checkpoints.Damaged):
             foreign.read(piece)
 
@@ -202,13 +205,13 @@ def test_files_with_odd_names_do_no_harm(place, storage, chain, name):  # noqa: 
     mission, paths = chain
     names = [path.name.split('.')[0] for path in paths]
     (place / 'states' / name.format(names[0], names[1])).write_bytes(b'x')
-    storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint)
+    storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint, vault=storage.vault)
     found = restored(storage, mission)
     found.read_all()
     assert_same(found.state.arrays(), mission.state.arrays())
 
 
-def test_forks_and_missions_that_begin_alike_share_files(place):  # noqa: F811
+def test_forks_and_missions_that_begin_alike_share_files(place, vault):  # noqa: F811
     store = open_store(place, open_model('lfm2-int4'))
     for name in 'ab':
         tell(store, name, f'Are you {name}?')
@@ -241,7 +244,7 @@ def test_what_nobody_needs_is_deleted_and_nothing_else(place, storage, chain):  
     saved(storage, other)
     (place / 'states' / 'notes.txt').write_text('mine')
     (place / 'states' / 'x.part').write_text('left by a crash')
-    storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint)
+    storage.checkpoints = Checkpoints(place / 'states', mission.fingerprint, vault=storage.vault)
     storage.collect([mission.digest])
     assert files_in(place) == sorted(paths)
     assert sorted(f.name for f in (place / 'states').iterdir() if f not in paths) == ['notes.txt']

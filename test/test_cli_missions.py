@@ -1,6 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Missions on the command line: kept by `ask` and `chat`, looked at and moved by `missions`."""
+import base64
 import json
 import os
 import subprocess
@@ -224,3 +225,33 @@ def test_a_mission_of_another_model_is_read_again_and_that_is_said(kept, tmp_pat
     assert 'lfm ask: ' in done.stderr and 'another model' in done.stderr
     turns = missions(tmp_path / 'd', 'show', 'default')['turns']
     assert [turn['prompt'] for turn in turns] == ['What?', 'Where?', 'Why?']
+
+
+def test_missions_with_a_key_need_it_in_every_command(kept, tmp_path, capsys):
+    place, key, other = tmp_path / 'missions', tmp_path / 'key', tmp_path / 'other'
+    for file, byte in ((key, b'k'), (other, b'o')):
+        file.write_bytes(base64.b64encode(byte * 32))
+        file.chmod(0o600)
+    ask(place, 'What is there?', '--key-file', key)
+    chat = lfm('chat', folder(), '--missions-dir', place, '--key-file', key, *PLAIN,
+               stdin=b'Where is it?\n')
+    assert chat.returncode == 0
+    turns = missions(place, '--key-file', key, 'show', 'default')['turns']
+    assert [turn['prompt'] for turn in turns] == ['What is there?', 'Where is it?']
+    assert missions(place, 'list', '--key-file', key)['missions'][0]['turns'] == 2
+    missions(place, 'export', 'default', tmp_path / 'x.lfm', '--key-file', key)
+    missions(tmp_path / 'there', 'import', tmp_path / 'x.lfm', '--key-file', key)
+    data = b''.join(file.read_bytes() for file in tmp_path.rglob('*') if file.is_file())
+    assert len(data) > 1000 and b'What is there?' not in data and b'Where is it?' not in data
+    here = ('missions', '--missions-dir', place)
+    for wrong in ((), ('--key-file', other), ('--key-file', tmp_path), ('--key-file', '')):
+        failed(capsys, 2, 'ask', folder(), 'What?', '--missions-dir', place, *wrong)
+        for rest in (('list',), ('show', 'default'), ('delete', 'default'),
+                     ('import', tmp_path / 'x.lfm', 'y')):
+            assert 'key' in failed(capsys, 2, *here, *rest, *wrong)
+    failed(capsys, 2, 'missions', '--missions-dir', kept, 'list', '--key-file', key)
+    failed(capsys, 2, 'missions', '--missions-dir', tmp_path / 'z', 'import', tmp_path / 'x.lfm')
+    assert main([*map(str, here), '--json', 'list']) == 2
+    assert json.loads(capsys.readouterr().out)['error_code'] == ErrorCode.KEY_INVALID
+    missions(place, 'delete', 'default', '--key-file', key)
+    assert missions(place, 'list', '--key-file', key) == {'missions': []}

@@ -9,12 +9,13 @@ import pytest
 from support import environment
 from support import ROOT
 from support import WAIT
+from vault_support import vault  # noqa: F401
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='it forks a loaded model')
 
 
 @pytest.mark.parametrize('seed', [1, 2])
-def test_what_was_acknowledged_outlives_kills(seed):
+def test_what_was_acknowledged_outlives_kills(seed, vault):  # noqa: F811
     done = subprocess.run(
         [sys.executable, ROOT / 'bench' / 'kills.py', '--kills', '10', '--missions', '6',
          '--seed', str(seed)], env=environment(), capture_output=True, text=True, timeout=WAIT)

@@ -18,6 +18,9 @@ from log_support import say
 from log_support import transcript
 import pytest
 from support import assert_one_line
+from vault_support import SEALED
+from vault_support import using
+from vault_support import vault  # noqa: F401
 
 ENTRY_FIELDS = {
     'kind': ['head', 'turm', b'turn', 7],
@@ -56,8 +59,9 @@ def every(fields):
 
 
 @pytest.mark.parametrize('place', [IN_MEMORY, NAME])
-def test_what_was_written_comes_back(tmp_path, place):
-    with closing(MissionLog(place if place == IN_MEMORY else tmp_path / place)) as log:
+def test_what_was_written_comes_back(tmp_path, place, vault):  # noqa: F811
+    file = place if place == IN_MEMORY else tmp_path / place
+    with closing(MissionLog(file, vault=vault)) as log:
         told = [transcript(name, count) for name, count in (('b', 7), ('a', 1), ('ü 😀', 30))]
         for number, each in enumerate(told):
             log.write(each, number)
@@ -73,9 +77,9 @@ def test_what_was_written_comes_back(tmp_path, place):
         assert not log.read('c').entries and log.find('c') is None
 
 
-def test_only_what_is_new_is_written(tmp_path):
+def test_only_what_is_new_is_written(tmp_path, vault):  # noqa: F811
     told = transcript(entries=40)
-    with closing(MissionLog(tmp_path / NAME)) as log:
+    with closing(MissionLog(tmp_path / NAME, vault=vault)) as log:
         log.write(told)
         whole = log.bytes_written
         say(told, 41)
@@ -86,9 +90,9 @@ def test_only_what_is_new_is_written(tmp_path):
 
 
 @pytest.mark.parametrize('keep', [1, 2, 5])
-def test_what_was_taken_back_is_gone_and_what_follows_is_kept(tmp_path, keep):
+def test_what_was_taken_back_is_gone_and_what_follows_is_kept(tmp_path, keep, vault):  # noqa: F811
     told = transcript(entries=6)
-    with closing(MissionLog(tmp_path / NAME)) as log:
+    with closing(MissionLog(tmp_path / NAME, vault=vault)) as log:
         log.write(told)
         told.cut(keep)
         assert told.logged == keep
@@ -98,12 +102,12 @@ def test_what_was_taken_back_is_gone_and_what_follows_is_kept(tmp_path, keep):
             say(told, number)
         log.write(told)
         assert same(log.read('m'), told)
-    with closing(MissionLog(tmp_path / NAME)) as log:
+    with closing(MissionLog(tmp_path / NAME, vault=vault)) as log:
         assert same(log.read('m'), told)
 
 
-def test_a_mission_that_is_told_anew_replaces_the_one_before(tmp_path):
-    with closing(MissionLog(tmp_path / NAME)) as log:
+def test_a_mission_that_is_told_anew_replaces_the_one_before(tmp_path, vault):  # noqa: F811
+    with closing(MissionLog(tmp_path / NAME, vault=vault)) as log:
         for each in (transcript('a'), transcript('m', 9), transcript('z')):
             log.write(each)
         other = transcript('m', 4, seed=1)
@@ -112,8 +116,8 @@ def test_a_mission_that_is_told_anew_replaces_the_one_before(tmp_path):
         assert [summary.mission_id for summary in log.list()] == ['a', 'm', 'z']
 
 
-def test_a_deleted_mission_is_gone_and_so_are_its_words(tmp_path):
-    with closing(MissionLog(tmp_path / NAME)) as log:
+def test_a_deleted_mission_is_gone_and_so_are_its_words(tmp_path, vault):  # noqa: F811
+    with closing(MissionLog(tmp_path / NAME, vault=vault)) as log:
         for each in (transcript('a'), transcript('m', 40)):
             log.write(each)
         log.delete('m')
@@ -124,9 +128,9 @@ def test_a_deleted_mission_is_gone_and_so_are_its_words(tmp_path):
     assert 'Wh' not in (tmp_path / NAME).read_bytes().decode(errors='replace')
 
 
-def test_a_write_that_fails_changes_nothing_and_is_made_up_for(tmp_path):
+def test_a_write_that_fails_changes_nothing_and_is_made_up_for(tmp_path, vault):  # noqa: F811
     told = transcript(entries=3)
-    with closing(MissionLog(tmp_path / NAME)) as log:
+    with closing(MissionLog(tmp_path / NAME, vault=vault)) as log:
         log.write(told)
         before = log.read('m')
         for number in (3, 4):
@@ -146,12 +150,13 @@ def test_a_write_that_fails_changes_nothing_and_is_made_up_for(tmp_path):
 
 @pytest.mark.parametrize(('field', 'value'), every(ENTRY_FIELDS))
 @pytest.mark.parametrize('number', [0, 3, 5])
-def test_a_changed_field_of_an_entry_is_found(tmp_path, field, value, number):
+def test_a_changed_field_of_an_entry_is_found(tmp_path, field, value, number, vault):  # noqa: F811
     folder = tmp_path / 'log'
     told = filled(folder, m=6, other=4)
     if getattr(told['m'].entries[number], field, None) == value:
         value = 'other'
-    change(folder, 'entries', field, value, f"mission_id = 'm' AND number = {number}")
+    change(folder, 'entries', field, value,
+           f"mission_id = '{vault.hide('m')}' AND number = {number}")
     with Opened(folder) as opened:
         found = opened.read_all()
         assert same(found['other'], told['other'])
@@ -166,10 +171,11 @@ def test_a_changed_field_of_an_entry_is_found(tmp_path, field, value, number):
 
 
 @pytest.mark.parametrize(('field', 'value'), every(MISSION_FIELDS))
-def test_a_changed_field_of_a_mission_is_found_and_mended(tmp_path, field, value):
+def test_a_changed_field_of_a_mission_is_found_and_mended(
+        tmp_path, field, value, vault):  # noqa: F811
     folder = tmp_path / 'log'
     told = filled(folder, m=6, other=4)
-    change(folder, 'missions', field, value, "mission_id = 'm'")
+    change(folder, 'missions', field, value, f"mission_id = '{vault.hide('m')}'")
     with Opened(folder) as opened:
         found = opened.read_all()
         assert list(opened.notes) and 'damaged' in opened.notes[0]
@@ -184,7 +190,7 @@ def test_a_changed_field_of_a_mission_is_found_and_mended(tmp_path, field, value
         assert not opened.notes
 
 
-def test_the_keys_that_were_moved_are_not_forgotten_with_their_row(tmp_path):
+def test_the_keys_that_were_moved_are_not_forgotten_with_their_row(tmp_path, vault):  # noqa: F811
     told = transcript('m', 8)
     told.drop_oldest(3, 2)
     told.slid = len(told.entries)
@@ -210,14 +216,23 @@ def test_a_log_of_a_newer_version_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / 'log' / NAME).read_bytes() == before
 
 
-def test_only_the_owner_can_read_what_is_said(tmp_path):
+def test_a_damaged_name_is_found_also_where_nothing_may_be_mended(tmp_path):
+    with using(SEALED):
+        filled(tmp_path / 'log', m=6)
+    change(tmp_path / 'log', 'missions', 'mission_id', 'n')
+    with closing(MissionLog(tmp_path / 'log' / NAME, read_only=True, vault=SEALED)) as log, \
+            pytest.raises(sqlite3.DatabaseError):
+        log.list()
+
+
+def test_only_the_owner_can_read_what_is_said(tmp_path, vault):  # noqa: F811
     with Opened(tmp_path) as opened:
         opened.log.write(transcript(), 1.0)
         for file in tmp_path.iterdir():
             assert file.stat().st_mode & 0o077 == 0, file
 
 
-def test_the_time_goes_on_where_it_ended(tmp_path):
+def test_the_time_goes_on_where_it_ended(tmp_path, vault):  # noqa: F811
     with Opened(tmp_path) as opened:
         opened.log.write(transcript(), 5000.0)
         opened.log._before += 7000.0

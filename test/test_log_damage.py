@@ -19,6 +19,7 @@ from log_support import quick_folder
 from log_support import same
 from log_support import transcript
 import pytest
+from vault_support import module_vault as vault  # noqa: F401
 
 MISSIONS = {'m': 24, 'other': 9, 'ü': 3}
 WAL = f'{NAME}-wal'
@@ -26,14 +27,14 @@ NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope='module')
-def closed():
+def closed(vault):  # noqa: F811
     """Return a folder as a node leaves it, and what is in it."""
     with quick_folder() as place:
         yield place / 'closed', filled(place / 'closed', **MISSIONS)
 
 
 @pytest.fixture(scope='module')
-def killed():
+def killed(vault):  # noqa: F811
     """Return a folder as a node leaves it that is killed, and what is in it."""
     with quick_folder() as place:
         yield place / 'killed', filled(place / 'killed', killed=True, **MISSIONS)
@@ -86,11 +87,11 @@ def check(folder, told, must_tell=True):
 
 
 @pytest.mark.parametrize('kind', ['closed', 'killed'])
-def test_a_whole_file_is_read_without_sqlite_as_with_it(request, kind):
+def test_a_whole_file_is_read_without_sqlite_as_with_it(request, kind, vault):  # noqa: F811
     folder, told = request.getfixturevalue(kind)
     check_file(folder / NAME)
     numbers = {(row[1], row[2]) for _, row in rows_of(folder / NAME) if len(row) == 15}
-    assert numbers == {(name, number) for name, each in told.items()
+    assert numbers == {(vault.hide(name), number) for name, each in told.items()
                        for number in range(len(each.entries))}
     with Opened(copy_of(folder)) as opened:
         assert not opened.notes
@@ -113,7 +114,7 @@ def test_random_bytes_over_any_page_take_only_what_was_there(closed):
 
 @pytest.mark.parametrize('kind', ['closed', 'killed'])
 @pytest.mark.parametrize('seed', range(4))
-def test_single_bytes_anywhere(request, kind, seed):
+def test_single_bytes_anywhere(request, kind, seed, vault):  # noqa: F811
     source, told = request.getfixturevalue(kind)
     chance = random.Random(seed)
     for _ in range(12):
@@ -192,7 +193,8 @@ def test_what_is_behind_a_damaged_place_in_a_wal_comes_back(killed):
         with pytest.raises(sqlite3.DatabaseError):
             check_file(folder / NAME)
         came = check(folder, told)
-        assert came >= entries(told) - 12 if place > 32 else entries(told), place
+        # A page may take what follows it in its mission, which has most of the entries.
+        assert came >= entries(told) - 20 if place > 32 else entries(told), place
         shutil.rmtree(folder)
 
 
@@ -225,7 +227,8 @@ def test_mending_that_is_interrupted_anywhere_is_done_the_next_time(
         assert not opened.notes
 
 
-def test_a_log_that_is_damaged_while_it_is_used_is_mended_and_written_again(tmp_path):
+def test_a_log_that_is_damaged_while_it_is_used_is_mended_and_written_again(
+        tmp_path, vault):  # noqa: F811
     told = filled(tmp_path / 'log', **MISSIONS)
     with Opened(tmp_path / 'log') as opened:
         database = opened.log.log._database

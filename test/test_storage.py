@@ -25,6 +25,7 @@ from support import folder
 from support import LONG
 from support import open_model
 from support import WAIT
+from vault_support import vault  # noqa: F401
 
 HOLD = """
 import sys, pathlib, types
@@ -66,7 +67,7 @@ def kill(request):
 
 
 @pytest.fixture
-def twins(place):  # noqa: F811
+def twins(place, vault):  # noqa: F811
     found = Twins(place, checkpoint_turns=2)
     for round_, name in enumerate(['a', 'b', 'a', 'a', 'c', 'b', 'a']):
         found.tell(name, f'{WORDS[round_ % 4]} {round_}')
@@ -121,7 +122,7 @@ def test_an_observation_that_nobody_asked_about_outlives_the_process(twins, spoi
         twins.tell(name, 'What now?')
 
 
-def test_eviction_changes_no_answer(place, spoil):  # noqa: F811
+def test_eviction_changes_no_answer(place, spoil, vault):  # noqa: F811
     twins = Twins(place, checkpoint_turns=2)
     twins.store.keeping = twins.store.keeping.__class__(room=twins.store.nbytes * 7 // 2)
     for round_ in range(30):
@@ -152,7 +153,7 @@ def test_a_mission_that_was_put_aside_can_be_all_that_others_can(twins):
     twins.check()
 
 
-def test_what_was_deleted_before_it_was_written_does_not_come_back(place):  # noqa: F811
+def test_what_was_deleted_before_it_was_written_does_not_come_back(place, vault):  # noqa: F811
     model = open_model('lfm2-int4')
     store = open_store(place, model)
     tell(store, 'a', 'Where?')

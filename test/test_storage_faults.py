@@ -13,6 +13,7 @@ from fault_support import has_compiler
 from fault_support import SHORT
 from log_support import quick_folder
 import pytest
+from vault_support import module_vault as vault  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason='there is no C compiler on Linux')
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EROFS, SHORT]
@@ -20,7 +21,7 @@ MODES = ['once', 'forever', 'heals']
 
 
 @pytest.fixture(scope='module')
-def disk():
+def disk(vault):  # noqa: F811
     with quick_folder() as place, FailingDisk(place) as found:
         yield found
 

@@ -11,6 +11,9 @@ from storage_support import files_in
 from storage_support import place  # noqa: F401
 from storage_support import Twins
 from storage_support import WORDS
+from vault_support import PLAIN
+from vault_support import SEALED
+from vault_support import using
 
 NAMES = ['a', 'b', 'c', 'd']
 STEPS = ['ask'] * 8 + ['observe'] * 2 + [
@@ -102,13 +105,20 @@ class Steps:
             self.twins.both('delete', name)
 
 
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize(('vault', 'seed'), [
+    *((PLAIN, seed) for seed in range(4)), *((SEALED, seed) for seed in (4, 5))])
 @pytest.mark.parametrize(('overflow', 'name'), [
     (REFUSE, 'lfm2-int4'), (FORGET, 'lfm2-int4'), (SLIDE, 'lfm2-int4'), (REFUSE, 'lfm2-fp16'),
     (FORGET, 'qwen3'), (SLIDE, 'lfm2-odd'), (REFUSE, 'lfm2-int8-state')])
 def test_a_random_sequence_leaves_what_it_would_without_a_disk(
-        place, overflow, name, seed):  # noqa: F811
-    twins = Twins(place, name, context=200, overflow=overflow, checkpoint_turns=2)
+        place, overflow, name, seed, vault):  # noqa: F811
+    with using(vault):
+        do_random_steps(place, overflow, name, seed)
+
+
+def do_random_steps(folder, overflow, name, seed):
+    """Do them, and compare with a store without a disk."""
+    twins = Twins(folder, name, context=200, overflow=overflow, checkpoint_turns=2)
     steps = Steps(twins, seed, spoils=overflow != SLIDE)
     try:
         for count in range(1, 61):

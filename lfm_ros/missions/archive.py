@@ -17,12 +17,11 @@ from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.checkpoints import Checkpoints
-from lfm_ros.missions.checkpoints import Damaged
 from lfm_ros.missions.checkpoints import is_piece
 from lfm_ros.missions.entry import Entry
 from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
-from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.entry import TURNS
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.package import FORMAT
 from lfm_ros.missions.package import IMAGES
@@ -35,25 +34,28 @@ from lfm_ros.missions.package import VERSION
 from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.request import check_new_mission_id
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Damaged
+from lfm_ros.missions.vault import Vault
 
 _LARGEST_TEXT = 16 << 20    # a context of 128 thousand tokens takes two or three
 _LARGEST_PIECE = 256 << 20  # they are read one at a time; 75 MB is the largest of a known model
 _HEX = re.compile('[0-9a-f]{0,64}')
 _LARGEST_IMAGE = 16 << 20
 _TEXTS = ('prompt', 'text', 'finish_reason', 'sampling')
-_IMAGE = re.compile(rf'{IMAGES}[0-9a-f]{{64}}(?:{re.escape(THUMBNAIL)})?{re.escape(PNG)}')
+_IMAGE = re.compile(rf'{IMAGES}[0-9A-Za-z_-]{{64,128}}(?:{re.escape(THUMBNAIL)})?{re.escape(PNG)}')
 
 
 class Archive:
     """
-    An archive of a mission, opened and checked.
+    An archive of a mission, opened and checked; one without a key can be read with any.
 
+    :param vault: opens it.
     :ivar transcript: what was said in the mission.
     :ivar model: name of the model to which it was said; may be empty.
-    :raises LfmError: ARCHIVE_INVALID.
+    :raises LfmError: ARCHIVE_INVALID, or KEY_INVALID when it was written with another key.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, vault: Vault = Vault()) -> None:
         self.file = file
         try:
             if not file.is_file():  # a pipe would never end
@@ -65,9 +67,13 @@ class Archive:
             raise
         except Exception as error:  # a damaged ZIP can raise nearly anything
             raise _not_readable(file, 'it is no archive of a mission, or not all of it') from error
+        names = self._zip.namelist()
+        self._vault = Vault() if TEXT in names else vault
+        self._text = self._vault.named(TEXT)
         try:
+            self._vault.check(names, TEXT, file)
             self._check_members()
-            told = json.loads(self._zip.read(TEXT))
+            told = json.loads(self._read(self._text))
             if told['format'] != FORMAT:
                 raise ValueError('it is of another format')
             if told['version'] not in range(1, VERSION + 1):
@@ -76,6 +82,8 @@ class Archive:
             self.transcript = _transcript(told, self._pictures(told.get('images', {})))
         except Exception as error:
             self._zip.close()
+            if getattr(error, 'code', 0) == ErrorCode.KEY_INVALID:
+                raise
             reason = getattr(error, 'message', '') or str(error)[:200]
             if isinstance(error, (KeyError, TypeError, AttributeError)):
                 reason = f'{TEXT} lacks something'
@@ -122,13 +130,17 @@ class Archive:
             return f'a state in {self.file} cannot be used ({error}): the mission is read again'
         return ''
 
+    def _read(self, name: str) -> bytes:
+        return self._vault.open(self._zip.read(name), name, bytes)
+
     def _pictures(self, told: dict[str, Any]) -> dict[str, Picture]:
         """Return the pictures in the archive by digest, or raise nearly anything."""
         found, names = {}, set(self._zip.namelist())
         for digest, fields in told.items():
             sizes = [fields[name] for name in ('tokens', 'rows', 'columns')]
-            parts = [self._zip.read(name) if name in names else b'' for name in
-                     (f'{IMAGES}{digest}{PNG}', f'{IMAGES}{digest}{THUMBNAIL}{PNG}')]
+            name = f'{IMAGES}{self._vault.hide(digest)}'
+            parts = [self._read(part) if part in names else b'' for part in
+                     (f'{name}{PNG}', f'{name}{THUMBNAIL}{PNG}')]
             tokens, rows, columns = _numbers(sizes, 1)
             picture = Picture(tokens, rows, columns, *parts)
             if picture.digest != digest:
@@ -141,15 +153,15 @@ class Archive:
         """Refuse what no export wrote; nothing is ever unpacked under a name from outside."""
         infos = self._zip.infolist()
         names = [info.filename for info in infos]
-        if TEXT not in names:
+        if self._text not in names:
             raise ValueError('it is no archive of a mission')
         for info in infos:
             image = bool(_IMAGE.fullmatch(info.filename))
-            if info.filename != TEXT and not image and not (
+            if info.filename != self._text and not image and not (
                     info.filename.startswith(STATES) and
                     is_piece(info.filename.removeprefix(STATES))):
                 raise ValueError(f'it holds {info.filename[:60]!r}, which is no part of a mission')
-            largest = _LARGEST_TEXT if info.filename == TEXT else \
+            largest = _LARGEST_TEXT if info.filename == self._text else \
                 _LARGEST_IMAGE if image else _LARGEST_PIECE
             if info.compress_type != ZIP_STORED or info.file_size != info.compress_size or \
                     info.file_size > largest:
@@ -162,14 +174,14 @@ class Archive:
 def export_mission(log: MissionLog, checkpoints: Checkpoints | None, mission_id: str, file: Path,
                    model: str = '') -> int:
     """
-    Write an archive of a mission that is in a log.
+    Write an archive of a mission that is in a log; it is encrypted if the log is.
 
     :param checkpoints: of its model; None: only what was said is kept.
     :returns: its size in bytes.
     :raises LfmError: STORAGE_FAILED.
     :raises sqlite3.Error: when the log cannot be read.
     """
-    return Package.of(log.read(mission_id), checkpoints, model).write(file)
+    return Package.of(log.read(mission_id), checkpoints, model, log.vault).write(file)
 
 
 def import_mission(archive: Archive, mission_id: str, log: MissionLog,
@@ -198,7 +210,7 @@ def _transcript(told: dict[str, Any], pictures: dict[str, Picture]) -> Transcrip
             _numbers(fields['calls'], IN_COMPANY), fields['time']
         texts = {name: fields[name] for name in _TEXTS}
         ''.join(texts.values()).encode()  # refuses what is no text
-        if fields['kind'] not in (HEAD, OBSERVATION, TURN) or not ids:
+        if fields['kind'] not in (HEAD, OBSERVATION, *TURNS) or not ids:
             raise ValueError(f'{TEXT} holds what is no part of a mission')
         if type(time) not in (int, float) or not 0 <= time < 1e11:
             raise ValueError(f'{TEXT} holds a time that cannot be')

@@ -7,6 +7,7 @@ A checkpoint is named by the digest of the transcript that it is the state of. I
 and values that came since an earlier one, its parent, and the convolution windows; so a turn
 costs its own rows, and missions with the same beginning share what is stored of it. Keys and
 values are cut into pieces of a few megabytes: memory stays flat while they are written and read.
+With a key each piece is sealed under its own name, which is no digest of what was said then.
 """
 from __future__ import annotations
 
@@ -16,14 +17,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
+import json
 import os
 from pathlib import Path
 import re
 import threading
 
 from lfm_ros.missions.files import write_whole
+from lfm_ros.missions.vault import Damaged
+from lfm_ros.missions.vault import Vault
 import numpy as np
-from safetensors import safe_open
+from safetensors.numpy import load
 from safetensors.numpy import save
 
 PIECE = 256  # tokens
@@ -31,10 +35,6 @@ PIECE = 256  # tokens
 _FORMAT = 'lfm_ros state 1'
 _NAME = re.compile(r'([0-9a-f]{32})\.([0-9a-f]{32}|0)\.([0-9]{1,9})-([0-9]{1,9})(\.end)?'
                    r'\.safetensors')
-
-
-class Damaged(Exception):
-    """A file is not what was written, or belongs to something else."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,17 @@ class Checkpoints:
 
     :param fingerprint: of the model.
     :param read_only: another process may be writing: change nothing.
+    :param vault: seals what is written.
     :ivar bytes_written: since it was opened.
     :raises OSError: when the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, fingerprint: str, read_only: bool = False,
+                 vault: Vault = Vault()) -> None:
         self.folder = folder
         self.bytes_written = 0
         self._fingerprint = fingerprint
+        self._vault = vault
         self._pieces: dict[str, list[Piece]] = {}
         self._lock = threading.Lock()
         if not read_only:
@@ -149,9 +152,10 @@ class Checkpoints:
             arrays = {n: np.ascontiguousarray(a[:, :, part]) for n, a in snapshot.rows.items()}
             if last:
                 arrays.update(snapshot.windows)
-            data = save(arrays, self._metadata(name, parent, start, end, arrays))
             ending = '.end' if last else ''
             path = self.folder / f'{name}.{parent}.{start}-{end}{ending}.safetensors'
+            data = self._vault.seal(
+                save(arrays, self._metadata(name, parent, start, end, arrays)), path.name)
             write_whole(path, data)
             self.bytes_written += len(data)
             self._note(name, Piece(path, parent, start, end, last, len(data)))
@@ -163,12 +167,21 @@ class Checkpoints:
         :raises Damaged: when it is not what was written for this model.
         """
         try:
-            with safe_open(piece.path, framework='numpy') as file:
-                metadata = file.metadata()
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
+            data = piece.path.read_bytes()
+        except OSError as error:
+            raise Damaged(f'{piece.path.name} cannot be read ({error})') from error
+        return self._arrays(piece, data)
+
+    def _arrays(self, piece: Piece, data: bytes) -> dict[str, np.ndarray]:
+        """Return the arrays in the content of a piece."""
+        name = piece.path.name.partition('.')[0]
+        try:
+            data = self._vault.open(data, piece.path.name, bytes)
+            arrays = load(data)
+            header = 8 + int.from_bytes(data[:8], 'little')
+            metadata = json.loads(data[8:header])['__metadata__']
         except Exception as error:  # safetensors raises its own class, the system's or NumPy's
             raise Damaged(f'{piece.path.name} cannot be read ({error})') from error
-        name = piece.path.name.partition('.')[0]
         if metadata != self._metadata(name, piece.parent, piece.start, piece.end, arrays):
             raise Damaged(f'{piece.path.name} is not what was written for this model')
         return arrays
@@ -192,9 +205,9 @@ class Checkpoints:
             try:
                 data = read(file)
                 piece = _piece(self.folder / file, match, len(data))
+                self._arrays(piece, data)
                 write_whole(piece.path, data)
                 self._note(match[1], piece)
-                self.read(piece)
             except BaseException:
                 self._discard([match[1]])
                 raise
@@ -214,7 +227,7 @@ class Checkpoints:
 
     def _name(self, digest: str) -> str:
         """Return the name of a checkpoint: the state of another model has another one."""
-        return hashlib.sha256(f'{self._fingerprint} {digest}'.encode()).hexdigest()[:32]
+        return self._vault.digest(f'{self._fingerprint} {digest}'.encode())[:32]
 
     def _discard(self, names: Iterable[str]) -> None:
         with self._lock:

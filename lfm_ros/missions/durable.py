@@ -21,6 +21,7 @@ from lfm_ros.missions.rows import IN_MEMORY
 from lfm_ros.missions.salvage import open_log
 from lfm_ros.missions.salvage import salvage
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Vault
 
 CLOCK_PERIOD = 600.0  # seconds after which it is written how long missions were kept
 
@@ -33,12 +34,14 @@ class DurableLog:
 
     :param file: None: the log is in memory and ends with the process.
     :param note: called with what was found damaged and how it was mended.
+    :param vault: seals what is written.
     :ivar trouble: why what is said now would be lost, one sentence; empty: it would not.
     :raises LfmError: STORAGE_FAILED when a newer version of lfm_ros wrote it.
     """
 
-    def __init__(self, file: Path | None, note: Callable[[str], None]) -> None:
-        self.log = MissionLog(IN_MEMORY)
+    def __init__(self, file: Path | None, note: Callable[[str], None],
+                 vault: Vault = Vault()) -> None:
+        self.log = MissionLog(IN_MEMORY, vault=vault)
         self.trouble = ''
         self._file = file
         self._note = note
@@ -49,7 +52,7 @@ class DurableLog:
         self._opened = time.monotonic()
         if file:
             try:
-                self.log, notice = open_log(file)
+                self.log, notice = open_log(file, vault)
                 if notice:
                     note(notice)
             except NewerVersion as error:
@@ -161,12 +164,12 @@ class DurableLog:
             with suppress(sqlite3.Error):
                 self._keep_time()
                 return False
-            opened = MissionLog(file)
+            opened = MissionLog(file, vault=self.log.vault)
             opened.bytes_written = self.log.bytes_written
             self.log.close()
         else:
             self.log.close()
-            opened, notice = open_log(file)
+            opened, notice = open_log(file, self.log.vault)
             self._note(notice or f'{file} was opened again')
         self.log, self._damaged = opened, False
         return True
@@ -174,7 +177,7 @@ class DurableLog:
     def _bring_home(self) -> None:
         """Open the log that was not to be opened before, and bring it up to date."""
         assert self._file
-        opened, notice = open_log(self._file)
+        opened, notice = open_log(self._file, self.log.vault)
         try:
             for mission_id in self._deleted:
                 opened.delete(mission_id)

@@ -90,8 +90,10 @@ class FolderLock:
             raise LfmError(ErrorCode.MISSIONS_LOCKED, f'{folder} is used by process '
                            f'{self.was_left or "unknown"}: stop it, or choose another folder '
                            'with missions.dir') from error
-        with suppress(OSError):
-            self._name.write_text(f'{os.getpid()}\n')
+        with suppress(OSError), open(os.open(
+                self._name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, PRIVATE),
+                'w') as file:
+            file.write(f'{os.getpid()}\n')
 
     def release(self) -> None:
         """Let others in."""

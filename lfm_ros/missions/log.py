@@ -13,13 +13,11 @@ from pathlib import Path
 import sqlite3
 from typing import Any
 
-from lfm_ros.missions.entry import pack
 from lfm_ros.missions.files import PRIVATE
 from lfm_ros.missions.pages import check_file
 from lfm_ros.missions.rows import COLUMNS
-from lfm_ros.missions.rows import Damaged
 from lfm_ros.missions.rows import decode
-from lfm_ros.missions.rows import FIELDS
+from lfm_ros.missions.rows import entry_row
 from lfm_ros.missions.rows import FILE_ID
 from lfm_ros.missions.rows import FORGET_PICTURES
 from lfm_ros.missions.rows import IN_MEMORY
@@ -34,6 +32,8 @@ from lfm_ros.missions.rows import UPSERT
 from lfm_ros.missions.rows import VERSION
 from lfm_ros.missions.rows import VERSIONS
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Damaged
+from lfm_ros.missions.vault import Vault
 
 LONGEST_WAL = 4 << 20  # bytes
 
@@ -64,13 +64,17 @@ class MissionLog:
     write that succeeds.
 
     :param file: or :data:`IN_MEMORY`.
+    :param vault: seals what is written. What another key wrote looks damaged: see that there is
+        none with :meth:`Vault.check`.
     :ivar bytes_written: what was written to the disk since it was opened.
     :raises sqlite3.Error: when the file cannot be used; also every method may. NewerVersion when
         only this version of lfm_ros cannot.
     """
 
-    def __init__(self, file: Path | str, read_only: bool = False) -> None:
+    def __init__(self, file: Path | str, read_only: bool = False, vault: Vault = Vault()
+                 ) -> None:
         self.bytes_written = 0
+        self.vault = vault
         self._wal = None if file == IN_MEMORY else Path(f'{file}-wal')
         self._wal_size = 0
         self._failed = False  # the last transaction
@@ -132,7 +136,7 @@ class MissionLog:
         known = set()
         for *row, seal in run('SELECT * FROM missions'):
             known.add(row[0])
-            if seal != seal_of(row):
+            if seal != seal_of(self.vault, row):
                 raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r} is damaged')
         if known != {row[0] for row in run('SELECT DISTINCT mission_id FROM entries')}:
             raise sqlite3.DatabaseError('entries and missions do not agree')
@@ -145,62 +149,66 @@ class MissionLog:
 
         :param used: uptime of the store when it was last used.
         """
-        start = transcript.logged
-        rows = [(transcript.mission_id, number, *(getattr(entry, f) for f in FIELDS),
-                 pack(ids), pack(sizes))
-                for number, (entry, ids, sizes) in enumerate(transcript.parts(start), start)]
+        start, hide = transcript.logged, self.vault.hide
+        name = hide(transcript.mission_id)
+        rows = [entry_row(self.vault, transcript.mission_id, number, *part)
+                for number, part in enumerate(transcript.parts(start), start)]
         tokens = transcript.tokens_of(len(transcript.entries))
         with self._transaction() as run:
-            run.execute('DELETE FROM entries WHERE mission_id = ? AND number >= ?',
-                        (transcript.mission_id, start))
+            run.execute('DELETE FROM entries WHERE mission_id = ? AND number >= ?', (name, start))
             run.executemany(INSERT, rows)
             gone = run.execute('DELETE FROM shown WHERE mission_id = ? AND number >= ?',
-                               (transcript.mission_id, start)).rowcount
+                               (name, start)).rowcount
             for number, entry in enumerate(transcript.entries[start:], start):
                 for place, picture in enumerate(entry.images):
                     run.execute('INSERT INTO shown VALUES (?, ?, ?, ?)',
-                                (transcript.mission_id, number, place, picture.digest))
+                                (name, number, place, hide(picture.digest)))
                     run.execute('INSERT OR IGNORE INTO pictures VALUES (?, ?, ?, ?, ?, ?)',
-                                picture_row(picture))
+                                picture_row(self.vault, picture))
             if gone:
                 run.execute(FORGET_PICTURES)
             # An upsert keeps the place of the row, which is the order in which missions began.
-            row = (transcript.mission_id, transcript.fingerprint, transcript.slid, tokens,
-                   transcript.turn_count, transcript.digest, float(used))
-            run.execute(UPSERT, (*row, seal_of(row)))
+            row = (name, transcript.fingerprint, transcript.slid, tokens,
+                   transcript.turn_count, hide(transcript.digest), float(used))
+            run.execute(UPSERT, (*row, seal_of(self.vault, row)))
         transcript.logged = len(transcript.entries)
 
     def read(self, mission_id: str) -> Transcript:
         """Return the transcript of a mission, as far as it is undamaged; empty if none is."""
+        name = self.vault.hide(mission_id)
         row = self._database.execute('SELECT fingerprint, slid FROM missions WHERE mission_id = ?',
-                                     (mission_id,)).fetchone() or ('', 0)
+                                     (name,)).fetchone() or ('', 0)
         found = Transcript(mission_id, row[0], slid=row[1])
         with suppress(Damaged):
-            images = self._images(mission_id)
+            images = self._images(name)
             for entry in self._database.execute(f'SELECT {COLUMNS} FROM entries WHERE mission_id '
                                                 '= ? AND number >= 0 ORDER BY number',
-                                                (mission_id,)):
-                take(found, entry, [to_picture(row) for row in images.get(entry[0], ())])
+                                                (name,)):
+                take(self.vault, found, entry, [to_picture(self.vault, row)
+                                                for row in images.get(entry[0], ())])
         found.logged = len(found.entries)
         return found
 
     def digests(self, mission_id: str) -> list[str]:
         """Return the digests of all entries of a mission, the first one first."""
-        return [row[0] for row in self._database.execute(
-            'SELECT digest FROM entries WHERE mission_id = ? ORDER BY number', (mission_id,))]
+        return [self._reveal(row[0]) for row in self._database.execute(
+            'SELECT digest FROM entries WHERE mission_id = ? ORDER BY number',
+            (self.vault.hide(mission_id),))]
 
     def delete(self, mission_id: str) -> None:
         """Delete a mission."""
         with self._transaction() as run:
             for table in ('missions', 'entries', 'shown'):
-                run.execute(f'DELETE FROM {table} WHERE mission_id = ?', (mission_id,))
+                run.execute(f'DELETE FROM {table} WHERE mission_id = ?',
+                            (self.vault.hide(mission_id),))
             run.execute(FORGET_PICTURES)
 
     def list(self) -> list[Summary]:
         """Return all missions, in the order in which they began."""
-        return [Summary(*row) for row in self._database.execute(
-            'SELECT mission_id, fingerprint, tokens, turns, digest, used FROM missions '
-            'ORDER BY rowid')]
+        return [Summary(self._reveal(name), model, tokens, turns, self._reveal(digest), used)
+                for name, model, tokens, turns, digest, used in self._database.execute(
+                    'SELECT mission_id, fingerprint, tokens, turns, digest, used FROM missions '
+                    'ORDER BY rowid')]
 
     def find(self, mission_id: str) -> Summary | None:
         """Return one mission, if it is there."""
@@ -210,7 +218,8 @@ class MissionLog:
         """Return how much was written of a mission: texts, ids, sizes of calls, pictures."""
         columns = ('prompt', 'text', 'sampling', 'ids', 'sizes')
         total = ' + '.join(f'LENGTH(CAST({name} AS BLOB))' for name in columns)
-        return sum(self._database.execute(query, (mission_id,)).fetchone()[0] or 0 for query in (
+        name = self.vault.hide(mission_id)
+        return sum(self._database.execute(query, (name,)).fetchone()[0] or 0 for query in (
             f'SELECT SUM({total}) FROM entries WHERE mission_id = ?',
             'SELECT SUM(LENGTH(main) + LENGTH(thumbnail)) FROM pictures WHERE digest IN '
             '(SELECT digest FROM shown WHERE mission_id = ?)'))
@@ -244,12 +253,19 @@ class MissionLog:
         """Close the file."""
         self._database.close()
 
-    def _images(self, mission_id: str) -> dict[int, Rows]:
+    def _reveal(self, name: str) -> str:
+        """Return what was hidden in a row that opening the file found to be whole."""
+        try:
+            return self.vault.reveal(name)
+        except Damaged as error:
+            raise sqlite3.DatabaseError(str(error)) from error
+
+    def _images(self, name: str) -> dict[int, Rows]:
         """Return the rows of the pictures of a mission by the numbers of their entries."""
         found: dict[int, Rows] = {}
         for number, *row in self._database.execute(
                 'SELECT number, p.* FROM shown LEFT JOIN pictures AS p USING (digest) '
-                'WHERE mission_id = ? ORDER BY number, place', (mission_id,)):
+                'WHERE mission_id = ? ORDER BY number, place', (name,)):
             found.setdefault(number, []).append(row)
         return found
 

@@ -7,6 +7,8 @@ It is a ZIP in which nothing is compressed, so it is never larger unpacked than 
 `mission.json` holds all that was said, with its ids, and `states/` the pieces of its newest
 checkpoint. The first is enough to bring the mission back; with the second it costs no reading.
 `images/` holds what the mission was shown, as the model saw it, in PNG.
+
+With a key all members are sealed, each under its name, and the first is called after the key.
 """
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ from lfm_ros.errors import LfmError
 from lfm_ros.missions.checkpoints import Checkpoints
 from lfm_ros.missions.files import sync_folder
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Vault
 
 FORMAT = 'lfm_ros mission'
 VERSION = 2  # 1 had no images
@@ -47,20 +50,23 @@ class Package:
 
     :param text: all that was said; ``pieces`` of the newest checkpoint, those it stands on first.
     :param pictures: that were shown, by digest.
+    :param vault: seals the archive; the pieces are sealed already.
     """
 
     text: bytes
     pieces: Sequence[Path]
     pictures: Mapping[str, Picture]
+    vault: Vault = Vault()
 
     @classmethod
-    def of(cls, transcript: Transcript, checkpoints: Checkpoints | None, model: str = ''
-           ) -> Package:
+    def of(cls, transcript: Transcript, checkpoints: Checkpoints | None, model: str = '',
+           vault: Vault = Vault()) -> Package:
         """
         Gather what there is of a mission.
 
         :param checkpoints: of its model; None: there is no state of it.
         :param model: name of its model, for people.
+        :param vault: of the checkpoints; seals the archive.
         :raises LfmError: STORAGE_FAILED when nothing of it can be read.
         """
         if not transcript.entries:
@@ -82,7 +88,7 @@ class Package:
         newest = checkpoints.newest([e.digest for e in transcript.entries]) if checkpoints else ''
         chain = checkpoints.chain(newest) if checkpoints else []
         return cls(json.dumps(told, ensure_ascii=False).encode(),
-                   [piece.path for link in chain for piece in link], pictures)
+                   [piece.path for link in chain for piece in link], pictures, vault)
 
     def write(self, file: Path) -> int:
         """
@@ -119,13 +125,15 @@ class Package:
 
     def _fill(self, stream: BinaryIO) -> None:
         # Names only, no dates: a robot without a clock lives before 1980, where ZIP has none.
+        members = {self.vault.named(TEXT): self.text}
+        for digest, picture in self.pictures.items():
+            name = f'{IMAGES}{self.vault.hide(digest)}'
+            members[f'{name}{PNG}'] = picture.main
+            if picture.thumbnail:
+                members[f'{name}{THUMBNAIL}{PNG}'] = picture.thumbnail
         with ZipFile(stream, 'w') as packed:
-            packed.writestr(ZipInfo(TEXT), self.text)
-            for digest, picture in self.pictures.items():
-                packed.writestr(ZipInfo(f'{IMAGES}{digest}{PNG}'), picture.main)
-                if picture.thumbnail:
-                    packed.writestr(ZipInfo(f'{IMAGES}{digest}{THUMBNAIL}{PNG}'),
-                                    picture.thumbnail)
+            for name, data in members.items():
+                packed.writestr(ZipInfo(name), self.vault.seal(data, name))
             for piece in self.pieces:
                 with suppress(FileNotFoundError), piece.open('rb') as source, \
                         packed.open(ZipInfo(STATES + piece.name), 'w') as target:

@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-import hashlib
 import sqlite3
 from typing import Any
 
 from lfm_ros.engine.picture import Picture
 from lfm_ros.missions.entry import Entry
+from lfm_ros.missions.entry import pack
 from lfm_ros.missions.entry import unpack
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Damaged
+from lfm_ros.missions.vault import Vault
 
 IN_MEMORY = ':memory:'
 
@@ -73,31 +75,48 @@ VERSION = len(VERSIONS)
 FILE_ID = 0x6c666d00
 FIELDS = ('kind', 'tokens', 'calls', 'prompt', 'text', 'finish_reason', 'sampling', 'time',
           'parent', 'digest')
+_NAMES = (*FIELDS, 'ids', 'sizes')
 _TYPES = (str, int, int, str, str, str, str, float, str, str, bytes, bytes)
-INSERT = (f'INSERT INTO entries (mission_id, number, {", ".join(FIELDS)}, ids, sizes) '
-          f'VALUES ({", ".join("?" * (len(FIELDS) + 4))})')
+# Of a row of an entry: what anybody may read, and what is looked up. All the rest is sealed.
+_READABLE = ('kind', 'tokens', 'calls', 'finish_reason', 'time', 'sizes')
+_LOOKED_UP = ('parent', 'digest')
+INSERT = (f'INSERT INTO entries (mission_id, number, {", ".join(_NAMES)}) '
+          f'VALUES ({", ".join("?" * (len(_NAMES) + 2))})')
 UPSERT = """
 INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mission_id) DO UPDATE SET
     fingerprint = excluded.fingerprint, slid = excluded.slid, tokens = excluded.tokens,
     turns = excluded.turns, digest = excluded.digest, used = excluded.used, seal = excluded.seal
 """
 FORGET_PICTURES = 'DELETE FROM pictures WHERE digest NOT IN (SELECT digest FROM shown)'
-COLUMNS = f'number, {", ".join(FIELDS)}, ids, sizes'
+COLUMNS = f'number, {", ".join(_NAMES)}'
 
 
-class Damaged(Exception):
-    """A row is not what was written."""
+def entry_row(vault: Vault, mission_id: str, number: int, entry: Entry, ids: Sequence[int],
+              sizes: Sequence[int]) -> tuple[Any, ...]:
+    """Return the row of an entry for :data:`INSERT`."""
+    place = _place(mission_id, number, float(entry.time))
+    values: list[Any] = [*(getattr(entry, name) for name in FIELDS), pack(ids), pack(sizes)]
+    return (vault.hide(mission_id), number, *(
+        value if name in _READABLE else vault.hide(value) if name in _LOOKED_UP else
+        vault.seal(value, f'{place} {name}') for name, value in zip(_NAMES, values)))
 
 
-def take(found: Transcript, row: Sequence[Any], images: Sequence[Picture] = ()) -> None:
+def take(vault: Vault, found: Transcript, row: Sequence[Any],
+         images: Sequence[Picture] = ()) -> None:
     """
     Append a row with :data:`COLUMNS` to a transcript.
 
     :param images: that were shown with it.
     :raises Damaged: when it is not what was written, or does not come next.
     """
-    number, *fields, ids, sizes = row
-    if number != len(found.entries) or tuple(map(type, (*fields, ids, sizes))) != _TYPES or \
+    number, *values = row
+    place = _place(found.mission_id, number, values[FIELDS.index('time')])
+    opened: list[Any] = [
+        value if name in _READABLE else vault.reveal(value) if name in _LOOKED_UP else
+        vault.open(value, f'{place} {name}', kind)
+        for name, value, kind in zip(_NAMES, values, _TYPES)]
+    *fields, ids, sizes = opened
+    if number != len(found.entries) or tuple(map(type, opened)) != _TYPES or \
             len(ids) % 4 or len(sizes) % 4:
         raise Damaged
     entry = replace(Entry(*fields), images=tuple(images))
@@ -107,22 +126,25 @@ def take(found: Transcript, row: Sequence[Any], images: Sequence[Picture] = ()) 
     found.push(unpack(ids), unpack(sizes))
 
 
-def picture_row(picture: Picture) -> tuple[Any, ...]:
+def picture_row(vault: Vault, picture: Picture) -> tuple[Any, ...]:
     """Return the row of a picture."""
-    return (picture.digest, picture.tokens, picture.rows, picture.columns, picture.main,
-            picture.thumbnail)
+    return (vault.hide(picture.digest), picture.tokens, picture.rows, picture.columns,
+            vault.seal(picture.main, f'{picture.digest} main'),
+            vault.seal(picture.thumbnail, f'{picture.digest} thumbnail'))
 
 
-def to_picture(row: Sequence[Any]) -> Picture:
+def to_picture(vault: Vault, row: Sequence[Any]) -> Picture:
     """
     Return the picture of a row.
 
     :raises Damaged: when it is not what was written.
     """
-    digest, *values = row
-    if tuple(map(type, values)) != (int, int, int, bytes, bytes):
+    digest, *sizes = vault.reveal(row[0]), *row[1:4]
+    parts = [vault.open(value, f'{digest} {name}', bytes)
+             for name, value in zip(('main', 'thumbnail'), row[4:])]
+    if tuple(map(type, (*sizes, *parts))) != (int, int, int, bytes, bytes):
         raise Damaged
-    picture = Picture(*values)
+    picture = Picture(*sizes, *parts)
     if picture.digest != digest:
         raise Damaged
     return picture
@@ -133,15 +155,20 @@ def decode(data: bytes) -> str:
     return data.decode(errors='replace')
 
 
-def seal_of(row: Sequence[Any]) -> str:
+def seal_of(vault: Vault, row: Sequence[Any]) -> str:
     """Return the digest of a row of the table of missions."""
-    return hashlib.sha256(repr(tuple(row)).encode(errors='replace')).hexdigest()
+    return vault.digest(repr(tuple(row)).encode(errors='replace'))
 
 
 def schema_of(database: sqlite3.Connection) -> list[Any]:
     """Return what a database says of its tables."""
     return database.execute('SELECT type, name, tbl_name, sql FROM sqlite_master '
                             'ORDER BY name').fetchall()
+
+
+def _place(mission_id: str, number: Any, time: Any) -> str:
+    """Return where an entry belongs; its other readable columns are in its digest."""
+    return repr((mission_id, number, time))
 
 
 with closing(sqlite3.connect(IN_MEMORY)) as _example:

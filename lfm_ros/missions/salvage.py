@@ -16,11 +16,12 @@ from lfm_ros.engine.picture import Picture
 from lfm_ros.missions.files import sync_folder
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.pages import rows_of
-from lfm_ros.missions.rows import Damaged
 from lfm_ros.missions.rows import seal_of
 from lfm_ros.missions.rows import take
 from lfm_ros.missions.rows import to_picture
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Damaged
+from lfm_ros.missions.vault import Vault
 
 _MISSION, _ENTRY, _CLOCK, _SHOWN, _PICTURE = 8, 15, 2, 4, 6  # columns
 _REAL = {_MISSION: 6, _ENTRY: 10, _CLOCK: 1}  # a column in which SQLite keeps 2.0 as 2
@@ -28,7 +29,7 @@ _PARENT, _DIGEST = 9, 10  # in a row of an entry
 _LONGEST_UPTIME = 1e10
 
 
-def open_log(file: Path) -> tuple[MissionLog, str]:
+def open_log(file: Path, vault: Vault) -> tuple[MissionLog, str]:
     """
     Open a log; one that is damaged is put aside, and what is still good of it is copied.
 
@@ -41,31 +42,31 @@ def open_log(file: Path) -> tuple[MissionLog, str]:
     notice, mended = '', file.with_name(f'{file.name}.mended')
     if not mended.exists():
         try:
-            return MissionLog(file), ''
+            return MissionLog(file, vault=vault), ''
         except sqlite3.OperationalError:  # the disk is full, read-only, ...
             raise
         except sqlite3.DatabaseError as error:
             notice = f'{file} was damaged ({error})'
-            _mend(file, mended)
+            _mend(file, mended, vault)
     aside = file.with_name(f'{file.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
     for ending in ('-shm', '-wal', ''):
         with suppress(FileNotFoundError):
             os.rename(f'{file}{ending}', f'{aside}{ending}')
     os.rename(mended, file)
     sync_folder(file.parent)
-    log = MissionLog(file)
+    log = MissionLog(file, vault=vault)
     found = log.list()
     return log, (f'{notice or f"{file} was damaged"}: {len(found)} missions with '
                  f'{sum(summary.turns for summary in found)} turns came back, the damaged file is '
                  f'kept as {aside.name}')
 
 
-def _mend(file: Path, mended: Path) -> None:
+def _mend(file: Path, mended: Path, vault: Vault) -> None:
     """Make a log of what is still good of a damaged one."""
     part = mended.with_name(f'{mended.name}.part')
     for ending in ('', '-wal', '-shm'):
         Path(f'{part}{ending}').unlink(missing_ok=True)
-    log = MissionLog(part)
+    log = MissionLog(part, vault=vault)
     try:
         salvage(file, log)
     finally:
@@ -78,7 +79,7 @@ def _mend(file: Path, mended: Path) -> None:
 
 def salvage(damaged: Path, log: MissionLog) -> None:
     """
-    Copy what can still be read of a file into another log, entry by entry.
+    Copy what can still be read of a file into another log with the same key, entry by entry.
 
     :raises sqlite3.Error: when the other log cannot be written.
     """
@@ -87,13 +88,13 @@ def salvage(damaged: Path, log: MissionLog) -> None:
     entries: dict[str, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
     shown: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
     pictures: dict[str, Picture] = {}
-    uptime = 0.0
+    uptime, vault = 0.0, log.vault
     for row, values in rows_of(damaged):
         real = _REAL.get(len(values))
         if real and isinstance(values[real], int):
             values[real] = float(values[real])
         if len(values) == _MISSION and isinstance(values[0], str):
-            if values[-1] != seal_of(values[:-1]):
+            if values[-1] != seal_of(vault, values[:-1]):
                 damaged_rows.setdefault(values[0], str(values[1]))
             else:  # the last one is the newest
                 order[values[0]] = row, values
@@ -104,7 +105,7 @@ def salvage(damaged: Path, log: MissionLog) -> None:
             uptime = max(uptime, values[1])
         elif len(values) == _PICTURE:
             with suppress(Damaged):
-                pictures[str(values[0])] = to_picture(values)
+                pictures[str(values[0])] = to_picture(vault, values)
         elif len(values) == _SHOWN and type(values[1]) is type(values[2]) is int:
             shown[str(values[0]), values[1]][values[2]] = str(values[3])
     for (name, number), digests in shown.items():
@@ -116,39 +117,42 @@ def salvage(damaged: Path, log: MissionLog) -> None:
     # A name may be damaged, too: what belongs to none of the missions may be missing elsewhere.
     strays = [name for name in entries if name not in order and name not in damaged_rows]
     used: set[str] = set()
-    for mission_id in sorted(entries, key=lambda name: (name in strays, order.get(name, (0,))[0])):
-        _, known = order.get(mission_id, (0, None))
-        found = Transcript(mission_id, known[1] if known else damaged_rows.get(mission_id, ''))
-        rows = entries[mission_id]
-        while not (known and found.entries and found.digest == known[5]):
+    for name in sorted(entries, key=lambda name: (name in strays, order.get(name, (0,))[0])):
+        _, known = order.get(name, (0, None))
+        try:
+            found = Transcript(vault.reveal(name), known[1] if known else
+                               damaged_rows.get(name, ''))
+        except Damaged:
+            continue
+        rows = entries[name]
+        while not (known and found.entries and vault.hide(found.digest) == known[5]):
             number = len(found.entries)
-            if not _take_one(found, rows.get(number, [])):
+            if not _take_one(vault, found, rows.get(number, [])):
                 after = [row[_PARENT] for row in rows.get(1, [])] if not number else []
-                name = next((n for n in strays if n != mission_id and _take_one(
-                    found, _linked(found, entries[n].get(number, []), after))), '')
-                if not name:
+                other = next((n for n in strays if n != name and _take_one(vault, found, _linked(
+                    vault, found, entries[n].get(number, []), after))), '')
+                if not other:
                     break
-                used.add(name)
+                used.add(other)
         if known:
             found.slid = known[2]
         elif len(found.entries) > 1 and found.entries[1].parent != found.entries[0].digest:
             found.slid = len(found.entries)  # keys were moved, nobody knows when: the worst
-        if found.entries and not (mission_id in used or mission_id in strays and
-                                  len(found.entries) == 1):
+        if found.entries and not (name in used or name in strays and len(found.entries) == 1):
             log.write(found, known[6] if known else uptime)
 
 
-def _linked(found: Transcript, rows: list[Any], after: list[str]) -> list[Any]:
+def _linked(vault: Vault, found: Transcript, rows: list[Any], after: list[str]) -> list[Any]:
     """Return the rows that follow what was found, or that the next entry says it follows."""
     if found.entries:
-        return [row for row in rows if row[_PARENT] == found.digest]
+        return [row for row in rows if row[_PARENT] == vault.hide(found.digest)]
     return [row for row in rows if row[_DIGEST] in after]
 
 
-def _take_one(found: Transcript, rows: list[Any]) -> bool:
+def _take_one(vault: Vault, found: Transcript, rows: list[Any]) -> bool:
     """Append the first row that is good and comes next."""
     for row in rows:
         with suppress(Damaged):
-            take(found, row[:-1], row[-1])
+            take(vault, found, row[:-1], row[-1])
             return True
     return False

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from contextlib import suppress
 from dataclasses import dataclass
+import os
 from pathlib import Path
 
 from lfm_ros.errors import ErrorCode
@@ -23,6 +24,7 @@ from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.storage import LOG_FILE
 from lfm_ros.missions.storage import STATES
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Vault
 
 READ, CHANGE, MAKE = range(3)  # MAKE: and the folder is made if need be
 
@@ -48,17 +50,23 @@ class Shelf:
     Looks at missions, and brings them in and out; a context manager.
 
     :param purpose: READ goes beside a node that uses the folder; the others lock it.
-    :raises LfmError: INVALID_VALUE when there are no missions, MISSIONS_LOCKED, STORAGE_FAILED.
+    :param vault: opens what is there.
+    :raises LfmError: INVALID_VALUE when there are no missions, MISSIONS_LOCKED, STORAGE_FAILED,
+        KEY_INVALID when what is there was written with another key, or with none.
     :raises sqlite3.Error: when the log cannot be used; also every method may.
     """
 
-    def __init__(self, folder: Path, purpose: int = READ) -> None:
+    def __init__(self, folder: Path, purpose: int = READ, vault: Vault = Vault()) -> None:
         self.folder = folder
+        self._vault = vault
         self._read_only = purpose == READ
+        log = folder / vault.named(LOG_FILE)
         try:
             if purpose == MAKE:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            elif not (folder / LOG_FILE).is_file():
+            if folder.is_dir():
+                vault.check(os.listdir(folder), LOG_FILE, folder)
+            if purpose != MAKE and not log.is_file():
                 raise LfmError(ErrorCode.INVALID_VALUE, f'there are no missions in {folder}: give '
                                'the folder that is missions.dir of the node')
         except OSError as error:
@@ -66,7 +74,7 @@ class Shelf:
         with ExitStack() as stack:
             if not self._read_only:
                 stack.callback(FolderLock(folder).release)
-            self._log = MissionLog(folder / LOG_FILE, self._read_only)
+            self._log = MissionLog(log, self._read_only, vault)
             stack.callback(self._log.close)
             self._stack = stack.pop_all()
 
@@ -102,6 +110,8 @@ class Shelf:
         """
         Write a mission into a file.
 
+        With a key it is encrypted: only those can import it who have the key.
+
         :returns: its size in bytes.
         :raises LfmError: UNKNOWN_MISSION, STORAGE_FAILED.
         """
@@ -114,9 +124,9 @@ class Shelf:
 
         :param mission_id: its name here; empty: the one it had.
         :returns: its name here, and what is wrong with its states; empty: nothing.
-        :raises LfmError: ARCHIVE_INVALID, INVALID_MISSION_ID, MISSION_EXISTS.
+        :raises LfmError: ARCHIVE_INVALID, INVALID_MISSION_ID, MISSION_EXISTS, KEY_INVALID.
         """
-        with Archive(file) as archive:
+        with Archive(file, self._vault) as archive:
             name = archive.name_here(mission_id, [s.mission_id for s in self._log.list()])
             fingerprint = archive.transcript.fingerprint
             try:
@@ -156,7 +166,7 @@ class Shelf:
     def _states(self, fingerprint: str) -> Checkpoints | None:
         """Return the checkpoints of a model, or None where there can be none."""
         with suppress(OSError):
-            return Checkpoints(self.folder / STATES, fingerprint, self._read_only)
+            return Checkpoints(self.folder / STATES, fingerprint, self._read_only, self._vault)
         return None
 
     def _drop(self, fingerprint: str, digests: Sequence[str]) -> None:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from lfm_ros.engine.model import Model
 from lfm_ros.missions.archive import Archive
 from lfm_ros.missions.checkpoints import Checkpoints
-from lfm_ros.missions.checkpoints import Damaged
 from lfm_ros.missions.checkpoints import Piece
 from lfm_ros.missions.checkpoints import Snapshot
 from lfm_ros.missions.durable import DurableLog
@@ -19,8 +19,10 @@ from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.saver import Saver
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import Damaged
+from lfm_ros.missions.vault import Vault
 
-LOG_FILE = 'missions.db'
+LOG_FILE = 'missions.db'  # without a key; see Vault.named
 STATES = 'states'
 LONGEST_CHAIN = 64  # checkpoints that stand on each other before one is written anew
 
@@ -36,13 +38,16 @@ class Storage:
     written is written when the disk works again.
 
     :param folder: made if need be; None: nothing outlives the process.
-    :raises LfmError: MISSIONS_LOCKED, or STORAGE_FAILED when the folder cannot be made.
+    :param vault: seals what is written there.
+    :raises LfmError: MISSIONS_LOCKED, STORAGE_FAILED when the folder cannot be made, KEY_INVALID
+        when what is there was written with another key, or with none.
     :ivar trouble: why what is said now would be lost, one sentence; empty: it would not.
     :ivar notice: what was found damaged and how it was mended, the last time.
     """
 
-    def __init__(self, folder: Path | None, model: Model) -> None:
+    def __init__(self, folder: Path | None, model: Model, vault: Vault = Vault()) -> None:
         self.folder = folder
+        self.vault = vault
         self.notice = ''
         self.checkpoints: Checkpoints | None = None
         self._model = model
@@ -50,7 +55,7 @@ class Storage:
         self._saver: Saver | None = None
         self._lock: FolderLock | None = None
         if folder is None:
-            self._durable = DurableLog(None, self._note)
+            self._durable = DurableLog(None, self._note, vault)
             return
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +65,8 @@ class Storage:
         try:
             if self._lock.was_left:
                 self._note(f'the process {self._lock.was_left} that used {folder} was killed')
-            self._durable = DurableLog(folder / LOG_FILE, self._note)
+            vault.check(os.listdir(folder), LOG_FILE, folder)
+            self._durable = DurableLog(folder / vault.named(LOG_FILE), self._note, vault)
             self._open_checkpoints()
         except BaseException:
             self._lock.release()
@@ -197,7 +203,8 @@ class Storage:
     def _open_checkpoints(self) -> None:
         assert self.folder
         try:
-            self.checkpoints = Checkpoints(self.folder / STATES, self._model.folder.fingerprint)
+            self.checkpoints = Checkpoints(self.folder / STATES, self._model.folder.fingerprint,
+                                           vault=self.vault)
         except OSError as error:
             self._saved(error)
             return

@@ -1,0 +1,201 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Keep what is written from those who do not have the key.
+
+What was said is sealed with ChaCha20-Poly1305, which is fast and takes the same time for all data
+also on boards without instructions for AES. What is looked up (names of missions, digests) is
+hidden with AES-SIV: the same name always looks the same. Each piece is bound to its place: moved
+elsewhere, it cannot be opened.
+"""
+from __future__ import annotations
+
+from base64 import b64decode
+from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+import hashlib
+import hmac
+import os
+from pathlib import Path
+import re
+from typing import Any
+from typing import TypeVar
+
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+
+KEY = 32  # bytes
+# Bytes, random: after 2**32 pieces, decades of talking, two are the same with odds of 2**-33.
+_NONCE = 12
+_SHORTEST_NAME = 32  # bytes; shorter ones do not tell how short they are
+_LARGEST_FILE = 1000  # bytes
+
+Data = TypeVar('Data', str, bytes)
+
+
+class Damaged(Exception):
+    """Something is not what was written, or belongs to something else."""
+
+
+class Vault:
+    """
+    Without a key: everything is written as it is.
+
+    :ivar key_id: tells keys apart, and nothing of the key; empty: there is none.
+    """
+
+    key_id = ''
+
+    def seal(self, data: Data, place: str) -> Data | bytes:
+        """
+        Return data as they are to be written.
+
+        :param place: where they belong; needed to open them.
+        """
+        return data
+
+    def open(self, data: Any, place: str, kind: type[Data]) -> Data:
+        """
+        Return what was sealed.
+
+        :param kind: what it was, str or bytes.
+        :raises Damaged: when it is not what was written with this key at this place.
+        """
+        return data
+
+    def hide(self, name: str) -> str:
+        """Return how a name is written: letters, digits, - and _ if there is a key."""
+        return name
+
+    def reveal(self, name: str) -> str:
+        """
+        Return the name that was hidden.
+
+        :raises Damaged: when it is none, or was hidden with another key.
+        """
+        return name
+
+    def digest(self, data: bytes) -> str:
+        """Return a digest of 64 hex digits that only those can compute who have the key."""
+        return hashlib.sha256(data).hexdigest()
+
+    def named(self, file: str) -> str:
+        """Return the name of a file that tells which key it needs."""
+        stem, ending = os.path.splitext(file)
+        return f'{stem}-{self.key_id}{ending}' if self.key_id else file
+
+    def check(self, names: Iterable[str], file: str, place: Path) -> None:
+        """
+        Refuse a place in which something was written with another key, or with none.
+
+        :param names: of the files in it; ``file``: the name of one without a key.
+        :raises LfmError: KEY_INVALID.
+        """
+        stem, ending = map(re.escape, os.path.splitext(file))
+        for name in names:
+            found = re.match(f'{stem}(?:-([0-9a-f]{{16}}))?{ending}', name)
+            if not found or found[0] == self.named(file):
+                continue
+            if not found[1]:
+                raise _invalid(f'what is in {place} is not encrypted and there is a key: leave '
+                               'missions.key_file empty, or export the missions and import them '
+                               'with the key in another folder')
+            theirs = f'{place} is encrypted with the key {found[1]}'
+            raise _invalid(f'{theirs} and there is the key {self.key_id}: give the file with the '
+                           'right one as missions.key_file' if self.key_id else
+                           f'{theirs}: give the file with it as missions.key_file')
+
+
+class Cipher(Vault):
+    """
+    With a key: what is written is sealed and hidden.
+
+    :param key: :data:`KEY` random bytes.
+    :raises LfmError: KEY_INVALID when the library is missing.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        try:  # here, so that without a key nobody needs it
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+            from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+        except ImportError as error:
+            raise _invalid(f'missions cannot be encrypted without the Python package cryptography '
+                           f'({error}): install it, or leave missions.key_file empty') from error
+
+        def derive(use: str, kind: str = 'sha256') -> bytes:
+            return hmac.digest(key, f'lfm_ros 1 {use}'.encode(), kind)
+
+        self.key_id = derive('id').hex()[:16]
+        self._sealing = ChaCha20Poly1305(derive('seal'))
+        self._hiding = AESSIV(derive('hide', 'sha512'))
+        self._digests = derive('digest')
+        self._failures = InvalidTag, TypeError, ValueError
+
+    def seal(self, data: Data, place: str) -> Data | bytes:
+        """Return data as they are to be written; see :meth:`Vault.seal`."""
+        nonce, plain = os.urandom(_NONCE), data.encode() if isinstance(data, str) else data
+        return nonce + self._sealing.encrypt(nonce, plain, place.encode())
+
+    def open(self, data: Any, place: str, kind: type[Data]) -> Data:
+        """Return what was sealed; see :meth:`Vault.open`."""
+        try:
+            plain: Any = self._sealing.decrypt(
+                data[:_NONCE], memoryview(data)[_NONCE:], place.encode())
+            return plain.decode() if kind is str else plain
+        except self._failures as error:
+            raise Damaged('it is not what was written there with this key') from error
+
+    def hide(self, name: str) -> str:
+        """Return how a name is written; see :meth:`Vault.hide`."""
+        sealed = self._hiding.encrypt(name.encode().ljust(_SHORTEST_NAME, b'\0'), None)
+        return urlsafe_b64encode(sealed).rstrip(b'=').decode()
+
+    def reveal(self, name: str) -> str:
+        """Return the name that was hidden; see :meth:`Vault.reveal`."""
+        try:
+            sealed = urlsafe_b64decode(f'{name}===')
+            found = self._hiding.decrypt(sealed, None).rstrip(b'\0').decode()
+        except self._failures as error:
+            raise Damaged('a name is not what was written with this key') from error
+        if self.hide(found) != name:  # Base64 has several ways to write the same
+            raise Damaged('a name is damaged')
+        return found
+
+    def digest(self, data: bytes) -> str:
+        """Return a digest that needs the key; see :meth:`Vault.digest`."""
+        return hmac.digest(self._digests, data, 'sha256').hex()
+
+
+def open_vault(key_file: str) -> Vault:
+    """
+    Return the vault of a key.
+
+    :param key_file: with 32 random bytes in base64, readable by its owner only; empty: no key.
+    :raises LfmError: KEY_INVALID.
+    """
+    if not key_file:
+        return Vault()
+    try:
+        path = Path(key_file).expanduser()
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise ValueError('it is no file')
+        with path.open('rb') as file:
+            # Whom the missions are to be kept from could read the key, and nobody reads warnings.
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise ValueError(f'others may read it, chmod 600 {path} keeps it private')
+            text = file.read(_LARGEST_FILE)
+        key = b64decode(text.strip(), validate=True)
+        if len(key) != KEY:
+            raise ValueError(f'it holds {len(key)} bytes and not {KEY}')
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, 'strerror', '') or str(error)
+        raise _invalid(f'the key in {key_file} cannot be used ({reason}): give as '
+                       'missions.key_file a file that openssl rand -base64 32 made, readable by '
+                       'its owner only') from error
+    return Cipher(key)
+
+
+def _invalid(message: str) -> LfmError:
+    return LfmError(ErrorCode.KEY_INVALID, message)
