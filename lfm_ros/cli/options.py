@@ -27,9 +27,13 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
+from lfm_ros.missions.vault import open_vault
+from lfm_ros.missions.vault import Vault
 from lfm_ros.prepare.opening import open_prepared
 
 MOST_THREADS = 256
+KEY_HELP = 'key with which the missions are encrypted, as missions.key_file of the node; ' \
+    'default: they are not'
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +76,7 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mission', default='default', help='name of the mission')
     parser.add_argument('--missions-dir', metavar='DIR', help='where missions are kept, as '
                         'missions.dir of the node; default: they end with this command')
+    parser.add_argument('--key-file', metavar='FILE', help=KEY_HELP)
     parser.add_argument('--overflow', choices=POLICIES, default=REFUSE,
                         help='what happens when the context is full: '
                         + ', '.join(f'{name}: {text}' for name, text in POLICIES.items()))
@@ -117,7 +122,7 @@ def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = T
 @contextmanager
 def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
     """Open a model and all that is needed to talk with it; at the end, keep what was said."""
-    folder = missions_folder(arguments)
+    folder, vault = missions_folder(arguments), vault_of(arguments)
     sampling = sampling_of(arguments)
     for name, value in sampling.items():
         if value < 0:  # over ROS a negative number means the default, here it is a mistake
@@ -130,14 +135,14 @@ def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
     defaults = Defaults(model.sampling.changed(sampling), arguments.max_tokens)
     # The node may keep more missions than its default allows.
     keeping = Keeping(most=sys.maxsize, overflow=arguments.overflow)
-    with closing(Storage(folder, model)) as storage:
+    with closing(Storage(folder, model, vault)) as storage:
         store = MissionStore(model, arguments.system, keeping, storage)
         scheduler = Scheduler(store, defaults=defaults)
         try:
             yield scheduler
         finally:
             scheduler.stop()
-            if folder:
+            if folder and not scheduler.lost:
                 store.put_away()
 
 
@@ -149,6 +154,14 @@ def missions_folder(arguments: argparse.Namespace) -> Path | None:
         raise LfmError(ErrorCode.INVALID_VALUE, '--missions-dir is empty: give a folder, or leave '
                        'it out')
     return Path(os.path.expanduser(arguments.missions_dir))
+
+
+def vault_of(arguments: argparse.Namespace) -> Vault:
+    """Return what --key-file gives the key to."""
+    if arguments.key_file is not None and not arguments.key_file.strip():
+        raise LfmError(ErrorCode.INVALID_VALUE, '--key-file is empty: give a file, or leave it '
+                       'out')
+    return open_vault(arguments.key_file or '')
 
 
 def sampling_of(arguments: argparse.Namespace) -> dict[str, Any]:

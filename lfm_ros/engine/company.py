@@ -3,7 +3,6 @@
 """Have several states take a step in one call of the model."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,22 +23,20 @@ class Company:
     Weights are read once for all of them, which is what a step of one takes most of its time for.
     Every state keeps its own keys and values where they are; the small convolution windows are
     copied together and apart again.
-
-    :param embed: ids ``[B]`` -> embeddings ``[B, hidden]``, of a graph that takes these.
     """
 
-    def __init__(self, graph: OpenGraph, vocabulary: int,
-                 embed: Callable[[Sequence[int]], np.ndarray] | None = None) -> None:
+    def __init__(self, graph: OpenGraph, vocabulary: int) -> None:
         self.size = graph.signature.slots
         self._graph = graph
         self._vocabulary = vocabulary
-        self._embed = embed
         self._seats: _Seats | None = None
 
-    def step(self, states: Sequence[State], ids: Sequence[int], options: Any) -> np.ndarray:
+    def step(self, states: Sequence[State], tokens: Any, options: Any) -> np.ndarray:
         """
         Read one token into each of 2 or more states; all advance, or none when it fails.
 
+        :param tokens: ids ``[states]``, or embeddings ``[states, hidden]`` of a graph that takes
+            these.
         :param options: of the run.
         :returns: logits ``[states, vocabulary]`` of the graph's type; valid until the next run.
         :raises Exception: what ONNX Runtime raises.
@@ -51,7 +48,7 @@ class Company:
             # The old ones go first: they hold on to the buffers of their states.
             self._seats = None
             seats = self._seats = _Seats(self._graph, states, self._vocabulary)
-        seats.tokens[:, 0] = self._embed(ids) if self._embed else ids
+        seats.tokens[:, 0] = tokens
         seats.take_windows()
         self._graph.session.run_with_iobinding(seats.binding, options)
         seats.give_windows()

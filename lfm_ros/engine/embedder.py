@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros.engine.graph import DTYPES
+from lfm_ros.engine.runs import Interrupt
+from lfm_ros.engine.runs import Runs
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
@@ -25,15 +27,17 @@ class Embedder:
     :param session: of that graph.
     :param hidden: numbers of an embedding, as the decoder takes them; ``dtype`` their type.
     :param image_id: the id in whose places features are put.
+    :param runs: makes the calls.
     :raises LfmError: MODEL_FOREIGN, when it does not fit the decoder.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, hidden: int, dtype: np.dtype,
-                 image_id: int) -> None:
+                 image_id: int, runs: Runs | None = None) -> None:
         self._session = session
         self._hidden = hidden
         self._dtype = dtype
         self.image_id = image_id
+        self._runs = runs or Runs()
         inputs = {item.name: item for item in session.get_inputs()}
         features = inputs.pop(_FEATURES, None)
         self._takes = DTYPES.get(features.type, np.dtype(np.float32)) if features else None
@@ -43,12 +47,15 @@ class Embedder:
         self._output = session.get_outputs()[0].name
         try:
             found = self.rows([1, 2], None)
-        except Exception as error:  # ONNX Runtime raises a different class for every status
-            raise self._foreign(f'does not run ({" ".join(str(error).split())[:200]})') from error
+        except LfmError as error:
+            if error.code != ErrorCode.MODEL_RUN_FAILED:
+                raise
+            raise self._foreign(f'does not run ({error.message[:200]})') from error
         if found.shape != (2, hidden):
             raise self._foreign(f'gives {found.shape[-1]} numbers, the decoder takes {hidden}')
 
-    def rows(self, ids: Sequence[int], features: np.ndarray | None) -> np.ndarray:
+    def rows(self, ids: Sequence[int], features: np.ndarray | None,
+             interrupt: Interrupt | None = None) -> np.ndarray:
         """
         Return the embeddings of ids.
 
@@ -63,7 +70,9 @@ class Embedder:
             if given is None:
                 given = np.zeros((int((array == self.image_id).sum()), self._hidden), np.float32)
             feeds[_FEATURES] = given.astype(self._takes)
-        rows = self._session.run([self._output], feeds)[0][0].astype(self._dtype, copy=False)
+        found = self._runs.call(
+            lambda options: self._session.run([self._output], feeds, options), interrupt)
+        rows = found[0][0].astype(self._dtype, copy=False)
         if features is not None and self._takes is None:
             rows[array[0] == self.image_id] = features
         return rows

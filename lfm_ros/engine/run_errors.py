@@ -3,6 +3,8 @@
 """What is said when ONNX Runtime fails in the middle of a run."""
 from __future__ import annotations
 
+import re
+
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 
@@ -11,11 +13,17 @@ class SizesDisagree(LfmError):
     """The graph calls sizes equal that differ; it may not reuse memory within a run."""
 
 
+def ran_out_of_memory(text: str) -> bool:
+    """Tell whether an error of ONNX Runtime says so (texts of CPU, CUDA, cuDNN and TensorRT)."""
+    return bool(re.search(r'bad_alloc|Failed to allocate|out ?of ?memory|ALLOC_FAILED|'
+                          r'MemoryAllocation', text, re.IGNORECASE))
+
+
 def run_error(error: Exception, what: str = 'model') -> LfmError:
     """Return what is to be said of an error of ONNX Runtime in a run."""
     text = ' '.join(str(error).split())
     text = text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}'
-    if 'bad_alloc' in text or 'Failed to allocate' in text:
+    if ran_out_of_memory(text):
         return LfmError(ErrorCode.OUT_OF_MEMORY, f'the {what} ran out of memory: use a smaller '
                         f'model or context ({text})')
     if 're-use buffer' in text:

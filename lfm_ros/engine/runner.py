@@ -15,36 +15,17 @@ from lfm_ros.engine.bindings import prepare
 from lfm_ros.engine.company import Company
 from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.graph import GraphSignature
-from lfm_ros.engine.run_errors import run_error
 from lfm_ros.engine.run_errors import SizesDisagree
+from lfm_ros.engine.runs import Interrupt
+from lfm_ros.engine.runs import Interrupted
+from lfm_ros.engine.runs import Runs
 from lfm_ros.engine.state import Mark
 from lfm_ros.engine.state import State
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
-import onnxruntime
 
 SHORT = 16  # tokens; calls up to that are prepared once, and can be taken back
-
-_FATAL_ONLY = 4
-
-
-class Interrupted(Exception):
-    """A run was ended from outside, in the middle of a graph or before it began."""
-
-
-class Interrupt:
-    """Ends what the model does for one request, from any thread."""
-
-    def __init__(self) -> None:
-        self.options = onnxruntime.RunOptions()
-        self.options.log_severity_level = _FATAL_ONLY
-        self.is_set = False
-
-    def set(self) -> None:
-        """End the run that uses this interrupt at its next operator, and refuse later ones."""
-        self.is_set = True
-        self.options.terminate = True
 
 
 class Runner:
@@ -59,6 +40,7 @@ class Runner:
     :param limit: the most tokens that a state may hold.
     :param embedder: of a graph that takes embeddings instead of ids.
     :param prefill: another graph of the same model, for calls of many tokens.
+    :param runs: makes the calls.
     :ivar longest_call: the most tokens that can be read in one run.
     :ivar can_take_back: whether :meth:`take_back` works, and a row of a call of two or more tokens
         is the same whatever the other rows are.
@@ -66,7 +48,7 @@ class Runner:
     """
 
     def __init__(self, graph: OpenGraph, limit: int, embedder: Embedder | None = None,
-                 prefill: OpenGraph | None = None) -> None:
+                 prefill: OpenGraph | None = None, runs: Runs | None = None) -> None:
         self.signature = signature = graph.signature
         self.limit = limit
         self._graph = graph
@@ -75,7 +57,7 @@ class Runner:
         self._mask = np.ones((1, limit), signature.mask_dtype)
         self._places = np.arange(limit, dtype=signature.positions_dtype)[None]
         self._keep = np.ones((1,) * signature.keep_rank, signature.keep_dtype)
-        self._quiet = Interrupt()
+        self._runs = runs or Runs()
         self._history: dict[int, list[np.ndarray]] = {}
         self._last_start = 0
         try:
@@ -102,8 +84,7 @@ class Runner:
         self._company: Company | None = None
         self._companion: tuple[State, Mark] | None = None
         if signature.slots and self.can_take_back:
-            self._company = Company(graph, self.vocabulary,
-                                    self._embed_ids if embedder else None)
+            self._company = Company(graph, self.vocabulary)
             if not trials.keeps_company(self):
                 self._company = None
 
@@ -129,8 +110,7 @@ class Runner:
         :returns: float32 logits ``[rows, vocabulary]``, rows 1 or S; valid until the next run.
         :raises Interrupted: when the interrupt was set.
         """
-        interrupt = interrupt or self._quiet
-        if interrupt.is_set:
+        if interrupt and interrupt.is_set:
             raise Interrupted
         count = len(ids)
         end = state.position + count
@@ -143,7 +123,7 @@ class Runner:
             graph = self._prefill
         rows = self._count_rows(graph.signature, count, every)
         call, logits = self._prepare(graph, state, count, rows)
-        call.tokens[0] = self._embed(ids, features) if self._embedder else ids
+        call.tokens[0] = self._embedder.rows(ids, features, interrupt) if self._embedder else ids
         self._run(graph, call.binding, state.position, count, rows, interrupt)
         if call.grown:
             state.key_value = call.grown
@@ -171,11 +151,10 @@ class Runner:
 
         :returns: float32 logits ``[states, vocabulary]``; valid until the next run.
         """
-        assert self._company, 'company_size is 0'
-        try:
-            logits = self._company.step(states, ids, self._quiet.options)
-        except Exception as error:  # ONNX Runtime raises a different class for every status
-            raise run_error(error) from error
+        company = self._company
+        assert company, 'company_size is 0'
+        tokens = self._embedder.rows(ids, None) if self._embedder else ids
+        logits = self._runs.call(lambda options: company.step(states, tokens, options))
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
 
     def step_in_company(self, state: State, token: int) -> np.ndarray:
@@ -201,23 +180,13 @@ class Runner:
         if self._company:
             self._company.leave()
 
-    def _embed(self, ids: Any, features: np.ndarray | None) -> np.ndarray:
-        assert self._embedder
-        try:
-            return self._embedder.rows(ids, features)
-        except Exception as error:  # ONNX Runtime raises a different class for every status
-            raise run_error(error) from error
-
-    def _embed_ids(self, ids: Sequence[int]) -> np.ndarray:
-        return self._embed(ids, None)
-
     def _count_rows(self, sig: GraphSignature, count: int, every: bool) -> int:
         if self.head_pruned or (sig.keep and not every):
             return 1
         return count
 
     def _run(self, graph: OpenGraph, binding: Any, start: int, count: int, rows: int,
-             interrupt: Interrupt) -> None:
+             interrupt: Interrupt | None = None) -> None:
         sig = graph.signature
         if sig.keep:
             self._keep[...] = rows
@@ -225,12 +194,8 @@ class Runner:
             bind_in(binding, sig.mask, self._mask, (1, start + count))
         if sig.positions:
             bind_in(binding, sig.positions, self._places[:, start:], (1, count))
-        try:
-            graph.session.run_with_iobinding(binding, interrupt.options)
-        except Exception as error:  # ONNX Runtime raises a different class for every status
-            if interrupt.is_set:
-                raise Interrupted from error
-            raise run_error(error) from error
+        self._runs.call(lambda options: graph.session.run_with_iobinding(binding, options),
+                        interrupt)
 
     def _prepare(self, graph: OpenGraph, state: State, count: int, rows: int
                  ) -> tuple[Call, np.ndarray]:
@@ -261,6 +226,6 @@ class Runner:
         """Return the vocabulary, and whether only the last of several rows comes out."""
         state = self.new_state(shared=False)
         call = prepare(self._graph, state, 2, self._keep, None)
-        self._run(self._graph, call.binding, 0, 2, 2, self._quiet)
+        self._run(self._graph, call.binding, 0, 2, 2)
         logits = call.binding.get_outputs()[-1].numpy()
         return logits.shape[-1], logits.shape[-2] == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import re
 
 from lfm_ros.engine.folder import is_lfs_pointer
+from lfm_ros.engine.run_errors import ran_out_of_memory
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import onnxruntime
@@ -30,6 +31,8 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
     :param prepacked: the graph was optimised for this very machine and is run as it is.
     :param spinning: let threads wait for work without giving up their core: faster, and a load
         of one core per thread for a short while after each operator.
+    :raises LfmError: PROVIDER_UNAVAILABLE also when the preferred provider is not the one that
+        runs; others when the graph cannot be opened.
     """
     missing = [p for p in providers if p not in onnxruntime.get_available_providers()]
     if missing or not providers:
@@ -42,9 +45,17 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
         # Optimising it again would be slow, and fold constants into memory of its own.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=list(providers))
+        # Its own fallback prints a banner and forgets why.
+        session = onnxruntime.InferenceSession(str(graph), options, providers=list(providers),
+                                               enable_fallback=False)
     except Exception as error:  # ONNX Runtime raises a different class for every status
-        raise _explain(graph, str(error)) from error
+        raise _explain(graph, str(error), providers[0]) from error
+    # When the library of CUDA does not load, ONNX Runtime goes on with what is left.
+    if session.get_providers()[0] != providers[0]:
+        raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'ONNX Runtime could not load '
+                       f'{providers[0]} and took {session.get_providers()[0]} instead: install '
+                       'the driver and the libraries that this build of it was made for')
+    return session
 
 
 def session_options(threads: int = 0, reuse: bool = True, arena: bool = True,
@@ -78,9 +89,17 @@ def _check_readable(path: Path) -> None:
         raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is empty: copy the model again')
 
 
-def _explain(graph: Path, text: str) -> LfmError:
+def _explain(graph: Path, text: str, provider: str) -> LfmError:
     """Return the error whose sentence says what ONNX Runtime meant (texts of 1.23 to 1.31)."""
     short = ' '.join(text.split())[:300]
+    if ran_out_of_memory(text):
+        return _too_large(graph, short)
+    if provider != CPU and re.search(r'load library|shared object|driver|CUDA|CUDNN|CUBLAS|'
+                                     r'TensorRT|device', text, re.IGNORECASE):
+        short = re.sub(r'^/\S+\.cc:\d+ .*?\) ', '', short)  # where in its source it happened
+        return LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'{provider} cannot be used ({short}): '
+                        'install the driver and the libraries that this build of ONNX Runtime '
+                        'was made for')
     external = re.search(r'external|initializer|\.onnx[._]data', text, re.IGNORECASE)
     data = sorted(p for p in graph.parent.iterdir()
                   if p.name.startswith(graph.name) and p != graph)
@@ -104,7 +123,11 @@ def _explain(graph: Path, text: str) -> LfmError:
         return LfmError(ErrorCode.MODEL_DAMAGED, f'{graph} is truncated or not an ONNX file: '
                         f'copy it again ({short})')
     if re.search(r'bad_alloc|allocate|memory', text, re.IGNORECASE):
-        return LfmError(ErrorCode.OUT_OF_MEMORY, f'there is not enough memory for {graph}: use a '
-                        f'smaller variant ({short})')
+        return _too_large(graph, short)
     return LfmError(ErrorCode.MODEL_DAMAGED, f'ONNX Runtime cannot open {graph} ({short}): '
                     'copy it again or export it anew')
+
+
+def _too_large(graph: Path, short: str) -> LfmError:
+    return LfmError(ErrorCode.OUT_OF_MEMORY, f'there is not enough memory for {graph}: use a '
+                    f'smaller variant ({short})')

@@ -18,9 +18,9 @@ from lfm_ros.engine.image_processor import ImageProcessor
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.picture import invalid
 from lfm_ros.engine.picture import Picture
-from lfm_ros.engine.run_errors import run_error
-from lfm_ros.engine.runner import Interrupt
-from lfm_ros.engine.runner import Interrupted
+from lfm_ros.engine.runs import Interrupt
+from lfm_ros.engine.runs import Interrupted
+from lfm_ros.engine.runs import Runs
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -89,17 +89,19 @@ class Vision:
     :param hidden: numbers of an embedding of the decoder.
     :param keep_alive: seconds for which the encoder stays in memory after its last use;
         :data:`FOR_EVER`: as long as the model.
+    :param runs: makes the calls.
     """
 
     def __init__(self, open_encoder: Callable[[], onnxruntime.InferenceSession],
                  processor: ImageProcessor, tokens: ImageTokens, most_patches: int, hidden: int,
-                 keep_alive: float = FOR_EVER) -> None:
+                 keep_alive: float = FOR_EVER, runs: Runs | None = None) -> None:
         self.processor = processor
         self.tokens = tokens
         self._most_patches = most_patches
         self._open = open_encoder
         self._hidden = hidden
         self._keep_alive = keep_alive
+        self._runs = runs or Runs()
         self._session: onnxruntime.InferenceSession | None = open_encoder()
         self._used = time.monotonic()
         self._cache: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
@@ -212,11 +214,9 @@ class Vision:
         feeds = {pixels.name: values, mask.name: valid,
                  sizes.name: np.array([shape], _dtype(sizes))}
         try:
-            found = session.run([self._output], feeds, interrupt.options if interrupt else None)
-        except Exception as error:  # ONNX Runtime raises a different class for every status
-            if interrupt and interrupt.is_set:
-                raise Interrupted from error
-            raise run_error(error, 'vision encoder') from error
+            found = self._runs.call(
+                lambda options: session.run([self._output], feeds, options), interrupt,
+                'vision encoder')
         finally:
             self._used = time.monotonic()
         rows = found[0].reshape(-1, found[0].shape[-1])

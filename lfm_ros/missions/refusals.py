@@ -56,6 +56,13 @@ def too_many_images() -> LfmError:
                     'later, or send compressed images')
 
 
+def lost() -> LfmError:
+    """Return the error of a request to a model that hangs and cannot be ended."""
+    return LfmError(ErrorCode.MODEL_HUNG, 'a call of the model takes longer than '
+                    'model.run_timeout and cannot be ended: start the process again, its '
+                    'missions come back from missions.dir')
+
+
 def unexpected(error: Exception) -> LfmError:
     """Return the error of a turn that failed as nobody foresaw."""
     return LfmError(ErrorCode.INTERNAL, f'the turn failed and was undone '

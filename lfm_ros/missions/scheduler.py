@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import Future
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 import itertools
 import logging
@@ -30,6 +32,7 @@ from lfm_ros.missions.request import Piece
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Request
 from lfm_ros.missions.store import MissionStore
+from lfm_ros.missions.watchdog import Watchdog
 
 MOST_JOBS = 256
 MOST_IMAGE_BYTES = 32 << 20  # of images that wait; one that is larger waits alone
@@ -64,28 +67,39 @@ class Scheduler:
     Answers requests in a thread of its own: one after the other, or several missions together.
 
     Between two calls of the model it looks at what else came in: cancelled and expired requests,
-    work on other missions. When there is nothing to answer it reads observations ahead.
+    work on other missions. When there is nothing to answer it reads observations ahead. A call
+    that takes longer than the model's ``run_timeout`` is ended by a watchdog.
 
     :param store: the missions; touched only by the thread while it runs.
     :param parallel: most answers in progress at once, as far as the model can step together.
+    :param on_lost: called in another thread when the model hangs for good, with what everybody
+        was answered; only another process can run it then.
+    :ivar lost: that error; None: the thread of the model is there.
     """
 
     def __init__(self, store: MissionStore, queue_size: int = 8, policy: str = REJECT,
-                 defaults: Defaults = Defaults(), parallel: int = 1) -> None:
+                 defaults: Defaults = Defaults(), parallel: int = 1,
+                 on_lost: Callable[[LfmError], None] = lambda _: None) -> None:
         self.store = store
         self.defaults = defaults
         self.parallel = max(1, min(parallel, store.model.runner.company_size))
+        self.lost: LfmError | None = None
+        self._on_lost = on_lost
         self._active: tuple[ActiveTurn, ...] = ()  # replaced whole: other threads look at it
         self._full = False  # no room for another answer beside those in progress
         self._last_speed = 0.0
         self._queue = RequestQueue(queue_size, policy)
         self._jobs: deque[_Job] = deque()
+        self._in_work: list[_Job] = []  # taken from these, not yet done
         self._numbers = itertools.count(1)
         self._reading_ahead = Interrupt()
         self._unreadable: set[str] = set()  # not read ahead until the next question
         self._change = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._loop, name='lfm_model', daemon=True)
+        self._ended = threading.Event()  # the thread, or it is lost
+        timeout = store.model.options.run_timeout
+        self._watchdog = Watchdog(store.model.runs, timeout, self._lose) if timeout else None
+        self._thread = threading.Thread(target=self._run, name='lfm_model', daemon=True)
         self._thread.start()
 
     @property
@@ -145,7 +159,7 @@ class Scheduler:
         future: Future[Any] = Future()
         with self._change:
             if self._stopping:
-                future.set_exception(refusals.not_active())
+                future.set_exception(self.lost or refusals.not_active())
             elif len(self._jobs) >= MOST_JOBS:
                 future.set_exception(LfmError(
                     ErrorCode.QUEUE_FULL, f'{MOST_JOBS} operations wait already: send fewer'))
@@ -178,13 +192,15 @@ class Scheduler:
         for turn in running:
             turn.request.cancel()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._ended.wait()
+            if not self.lost:
+                self._thread.join()
         return busy
 
     def _enqueue(self, request: Request) -> Request | None:
         with self._change:
             if self._stopping:
-                raise refusals.not_active()
+                raise self.lost or refusals.not_active()
             if request.query.images and not self._holds(request.query.images):
                 raise refusals.too_many_images()
             request.wake = self._wake
@@ -208,6 +224,14 @@ class Scheduler:
     def _wake(self) -> None:
         with self._change:
             self._change.notify()
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        finally:
+            if self._watchdog:
+                self._watchdog.stop()
+            self._ended.set()
 
     def _loop(self) -> None:
         idle_since = looked_after = time.monotonic()
@@ -239,6 +263,23 @@ class Scheduler:
         for request in self._queue.clear():
             request.fail(refusals.stopped(begun=False))
         self._look_around()
+
+    def _lose(self) -> None:
+        """Answer everybody in the place of a thread that will not come back."""
+        with self._change:
+            error = self.lost = refusals.lost()
+            self._stopping = True
+            waiting, jobs = self._queue.clear(), [*self._in_work, *self._jobs]
+            self._jobs.clear()
+        for turn in self._active:
+            turn.refuse(error)
+        for request in waiting:
+            request.fail(error)
+        for job in jobs:
+            with suppress(InvalidStateError):  # done, or cancelled
+                job.future.set_exception(error)
+        self._ended.set()
+        self._on_lost(error)
 
     def _admit(self) -> Request | None:
         """Return a request on which work can begin now; the caller holds the lock."""
@@ -337,6 +378,7 @@ class Scheduler:
             ready = self._ready()
             for job in ready:
                 self._jobs.remove(job)
+            self._in_work = ready
         for request in ended:
             waited = time.monotonic() - request.arrived
             request.fail(refusals.cancelled() if request.cancelled else
@@ -363,6 +405,8 @@ class Scheduler:
         mission = self.store.unread(self._unreadable)
         if mission is None:
             return False
+        if self._reading_ahead.is_overdue:
+            self._reading_ahead = Interrupt()
         try:
             for _ in mission.look_ahead(self._reading_ahead):
                 return True  # a tile takes as long as a call

@@ -3,6 +3,7 @@
 """The model that a node holds, its missions, and the scheduler while the node is active."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 import gc
@@ -12,6 +13,7 @@ from typing import Any
 
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.providers import open_on_best
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.budget import room_for_missions
@@ -20,6 +22,7 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.store import MissionStore
+from lfm_ros.missions.vault import open_vault
 from lfm_ros.prepare.opening import open_prepared
 from lfm_ros.process import return_freed_memory
 
@@ -33,10 +36,12 @@ class MissionPlace:
 
     :param folder: in which they outlive the process; empty: none.
     :param budget_mb: most memory of the process in MiB; 0: no limit.
+    :param key_file: with the key with which they are encrypted there; empty: they are not.
     """
 
     folder: str = ''
     budget_mb: int = 0
+    key_file: str = ''
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,22 @@ class ModelHost:
     """
     Follows the lifecycle: open at configure, start at activate, stop, close.
 
+    :param on_lost: called in another thread when the model hangs for good, with the reason.
     :ivar error: why the model could not be opened or warmed up the last time.
+    :ivar lost: why it will never answer again; None: it does.
+    :ivar provider_notice: why it does not run on the provider that was wished for; empty: it does.
     :ivar shut_down: whether the node will never be active again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_lost: Callable[[LfmError], None] = lambda _: None) -> None:
+        self._on_lost = on_lost
         self.model: Model | None = None
         self.description: dict[str, Any] = {}
         self.store: MissionStore | None = None
         self.scheduler: Scheduler | None = None
         self.error: LfmError | None = None
+        self.lost: LfmError | None = None
+        self.provider_notice = ''
         self.shut_down = False
 
     def open(self, path: str | Path, options: ModelOptions, system_prompt: str,
@@ -74,19 +85,23 @@ class ModelHost:
 
         :raises LfmError: which is also kept as the reason for later refusals.
         """
-        self.error = None
+        self.error = self.lost = None
         storage = None
+
+        def open_model(options: ModelOptions) -> Model:
+            if not preparing.wanted:
+                return Model(path, options)
+            cache = Path(preparing.folder).expanduser() if preparing.folder else None
+            return open_prepared(path, options, cache_dir=cache)
+
         try:
-            if preparing.wanted:
-                cache = Path(preparing.folder).expanduser() if preparing.folder else None
-                model = open_prepared(path, options, cache_dir=cache)
-            else:
-                model = Model(path, options)
+            vault = open_vault(place.key_file)
+            model, self.provider_notice = open_on_best(open_model, options)
             return_freed_memory()  # opening takes much more than it leaves
             if place.budget_mb:
                 keeping = replace(keeping, room=room_for_missions(model, place.budget_mb))
             folder = Path(place.folder).expanduser() if place.folder else None
-            storage = Storage(folder, model)
+            storage = Storage(folder, model, vault)
             self.store = MissionStore(model, system_prompt, keeping, storage)
             self.description = model.describe()
         except Exception as error:
@@ -104,17 +119,21 @@ class ModelHost:
         :raises LfmError: likewise.
         """
         assert self.model and self.store
+        scheduler = Scheduler(self.store, queue_size, policy, defaults, parallel, self._lose)
         try:
-            self.model.warm_up()
+            scheduler.call(self.model.warm_up).result()  # its watchdog looks on there
         except Exception as error:
+            scheduler.stop()
             raise self._failure(error) from error
-        self.scheduler = Scheduler(self.store, queue_size, policy, defaults, parallel)
+        self.scheduler = scheduler
 
     def stop(self) -> bool:
         """Undo what runs and answer all that waits; tell whether there was anything."""
         scheduler, self.scheduler = self.scheduler, None
         busy = scheduler.stop() if scheduler else False
-        if scheduler and self.store:
+        if scheduler and scheduler.lost:
+            self.lost = scheduler.lost
+        elif scheduler and self.store:
             self.store.put_away()
         return busy
 
@@ -124,6 +143,7 @@ class ModelHost:
         if self.store:
             self.store.storage.close()
         self.model = self.store = None
+        self.provider_notice = ''
         self.description = {}
         gc.collect()
         return_freed_memory()
@@ -142,11 +162,17 @@ class ModelHost:
         """Return why nothing can be asked now."""
         if self.shut_down:
             return LfmError(ErrorCode.NOT_ACTIVE, 'the node was shut down: start it again')
+        if self.lost:
+            return self.lost
         if self.error:
             return LfmError(ErrorCode.NOT_ACTIVE, 'the node could not open its model: '
                             + self.error.message)
         missing = 'activate' if self.model else 'configure and activate'
         return LfmError(ErrorCode.NOT_ACTIVE, f'the node is not active: {missing} it first')
+
+    def _lose(self, error: LfmError) -> None:
+        self.lost = error
+        self._on_lost(error)
 
     def _failure(self, error: Exception) -> LfmError:
         """Keep and return why the model cannot be used."""

@@ -3,6 +3,7 @@
 """The lifecycle node that gives a model to other nodes."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from lfm_ros.errors import LfmError
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node import parameters
 from lfm_ros.node.deferred import run_later
+from lfm_ros.node.heartbeat import Heartbeat
 from lfm_ros.node.host import MissionPlace
 from lfm_ros.node.host import ModelHost
 from lfm_ros.node.journal import Journal
@@ -34,12 +36,16 @@ class LfmNode(LifecycleNode):
     from the start, so that a request to a node that is not active is answered with the reason.
 
     :param options: as for ``rclpy.node.Node``, so that several nodes can live in one process.
+    :ivar on_lost: called in another thread when the model hangs for good and everybody was told;
+        only another process can run it then.
     """
 
     def __init__(self, node_name: str = 'lfm', **options: Any) -> None:
         super().__init__(node_name, **options)
+        self.on_lost: Callable[[], None] = lambda: None
         self._defaults = Defaults()
-        self._host = ModelHost()
+        self._host = ModelHost(self._lose)
+        self._heartbeat = Heartbeat(self)
         self._questions: Questions | None = None
         self.add_on_set_parameters_callback(self._check_parameters)
         parameters.declare(self)
@@ -52,6 +58,11 @@ class LfmNode(LifecycleNode):
         if self.get_parameter('autostart').value:
             self._start_timer = self.create_timer(0.0, self._autostart)
 
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether the model hangs for good."""
+        return self._host.lost is not None
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model, or say precisely what is wrong with it."""
         started = time.monotonic()
@@ -62,7 +73,8 @@ class LfmNode(LifecycleNode):
                 self.get_parameter('missions.system_prompt').value,
                 parameters.keeping(self), MissionPlace(
                     self.get_parameter('missions.dir').value,
-                    self.get_parameter('memory.budget_mb').value),
+                    self.get_parameter('memory.budget_mb').value,
+                    self.get_parameter('missions.key_file').value),
                 parameters.preparing(self))
             self._defaults = parameters.defaults(self, model.sampling)
         except LfmError as error:
@@ -89,6 +101,8 @@ class LfmNode(LifecycleNode):
             return self._failed('activate', error)
         if self._questions and self._host.model and self._host.model.vision:
             self._questions.camera = parameters.camera(self)
+        self._heartbeat.start(self.get_parameter('bond_heartbeat_period').value,
+                              parameters.is_given(self, 'bond_heartbeat_period'))
         self.get_logger().info('ready for questions')
         return self._report(super().on_activate(state))
 
@@ -118,16 +132,24 @@ class LfmNode(LifecycleNode):
         if self._questions and self._questions.camera:
             self._questions.camera.close()
             self._questions.camera = None
+        self._heartbeat.stop()
         return self._host.stop()
 
     def destroy_node(self) -> None:
         """Stop the model and destroy the node."""
         self.stop()
+        self._heartbeat.close()
         # rclpy also destroys nodes that are half built, and again those that it has destroyed.
         questions, self._questions = self._questions, None
         if questions:
             questions.destroy()
         super().destroy_node()
+
+    def _lose(self, error: LfmError) -> None:
+        """Tell that the model hangs for good; in the thread that has noticed it."""
+        self.get_logger().fatal(error.message)
+        run_later(self, self._reports.publish)
+        self.on_lost()
 
     def _close(self) -> None:
         self.stop()

@@ -15,6 +15,7 @@ import time
 from lfm_ros.node.lfm_node import LfmNode
 from lfm_ros.process import return_large_memory
 import rclpy
+from rclpy.action.server import RCLError
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor
 from rclpy.executors import SingleThreadedExecutor
@@ -23,6 +24,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 LAST_ANSWERS = 0.5  # seconds
+LOST = 75  # exit code; EX_TEMPFAIL of sysexits.h: starting it again may help
 
 
 class _ToRos(logging.Handler):
@@ -47,20 +49,24 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     Run the node until SIGINT or SIGTERM; what runs and what waits is answered before it ends.
 
+    When the model hangs for good the process ends with exit code LOST, since nothing else can end
+    the thread that runs it.
+
     :returns: the exit code; 2 when a parameter cannot be used.
     """
     # rclpy's own handlers would end all communication first, and no answer could be sent.
     return_large_memory()
     signals = _catch_signals()
-    rclpy.init(args=list(args) if args is not None else None,
-               signal_handler_options=SignalHandlerOptions.NO)
     ending = threading.Event()
     try:
+        rclpy.init(args=list(args) if args is not None else None,
+                   signal_handler_options=SignalHandlerOptions.NO)
         node = LfmNode()
-    except ParameterException as error:
-        get_logger('lfm').fatal(str(error))
+    except (ParameterException, RCLError) as error:  # of a keystore or a ROS_DOMAIN_ID, too
+        get_logger('lfm').fatal(' '.join(str(error).split()))
         rclpy.try_shutdown()
         return 2
+    node.on_lost = _end_lost
     logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -70,6 +76,8 @@ def main(args: Sequence[str] | None = None) -> int:
             executor.spin_once()
         if node.stop():
             _send_answers(executor)
+        if node.is_lost:  # whoever asked it to end came first
+            _end_lost()
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -100,6 +108,12 @@ def _send_answers(executor: Executor) -> None:
     end = time.monotonic() + LAST_ANSWERS
     while time.monotonic() < end:
         executor.spin_once(timeout_sec=LAST_ANSWERS / 10)
+
+
+def _end_lost() -> None:
+    """End the process once the executor has sent the last answers."""
+    time.sleep(LAST_ANSWERS)
+    os._exit(LOST)
 
 
 if __name__ == '__main__':

@@ -75,11 +75,19 @@ class Spec:
 SPECS = (
     Spec('autostart', True, 'Configure and activate by itself; false when a lifecycle manager '
          'does that', fixed=True),
+    Spec('bond_heartbeat_period', 0.1, 'Seconds between two heartbeats for a lifecycle manager '
+         'that makes bonds, as that of Nav2; needs the package bondpy; 0: none', 0.0, 2.0),
     Spec('model.path', '', "Folder of an ONNX export of LFM2, or 'demo' for the small model in "
          'this package'),
     Spec('model.variant', '', 'Which graph of the folder: q4, q8, fp32, fp16, ... or a file name; '
          'empty: what a CPU runs best'),
     Spec('model.providers', [CPU], 'ONNX Runtime execution providers, the preferred one first'),
+    Spec('model.fallback', True, 'Run on the next provider of model.providers, and in the end on '
+         'the CPU, when one cannot be used; false: refuse to open the model then'),
+    Spec('model.run_timeout', ModelOptions.run_timeout, 'Seconds that one call of the model (a '
+         'token, a piece of a prompt, a tile of an image) may take before it is ended and its '
+         'turn undone; when it cannot be ended, the node ends itself with exit code 75; 0: any',
+         0.0, LONGEST_TIMEOUT),
     Spec('model.threads', 0, 'Threads inside one operator; 0: one per core', 0, 256),
     Spec('model.spinning', True, 'Let threads wait for each other without giving up their core: '
          'faster on a robot with cores to spare, much slower where other nodes need them'),
@@ -99,6 +107,8 @@ SPECS = (
     Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
          'template puts there'),
     Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
+    Spec('missions.key_file', '', 'File with the key with which all in missions.dir is encrypted, '
+         'made by openssl rand -base64 32 and readable by its owner only; empty: nothing is'),
     Spec('missions.overflow', REFUSE, 'When the context of a mission is full: '
          + '; '.join(f'{name}: {text}' for name, text in OVERFLOW.items()),
          choices=tuple(OVERFLOW)),
@@ -160,6 +170,11 @@ def declare(node: Node) -> None:
         node.declare_parameter(spec.name, spec.default, spec.descriptor())
 
 
+def is_given(node: Node, name: str) -> bool:
+    """Tell whether somebody has set a parameter, be it to its default."""
+    return name in node._parameter_overrides or _value(node, name) != BY_NAME[name].default
+
+
 def refusal(node: Node, parameters: Sequence[Parameter], configured: bool) -> str:
     """Return why these parameters cannot be set, or an empty string."""
     for parameter in parameters:
@@ -187,6 +202,7 @@ def model_options(node: Node) -> ModelOptions:
     """Return how the parameters want the model opened."""
     return ModelOptions(
         variant=_value(node, 'model.variant'), providers=list(_value(node, 'model.providers')),
+        fallback=_value(node, 'model.fallback'), run_timeout=_value(node, 'model.run_timeout'),
         threads=_value(node, 'model.threads'),
         spinning=_value(node, 'model.spinning'), arena=_value(node, 'model.arena'),
         context_length=_value(node, 'model.context_length'),

@@ -43,9 +43,10 @@ class Reports:
                                              qos_overriding_options=options)
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Simulated time may stand still, operators still want to know.
-        node.create_timer(PERIOD, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        node.create_timer(PERIOD, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def _tick(self) -> None:
+    def publish(self) -> None:
+        """Publish ~/status and /diagnostics."""
         status = self.publish_status()
         array = DiagnosticArray()
         array.header = status.header
@@ -84,18 +85,20 @@ class Reports:
 
     def _diagnose(self, status: msg.Status) -> DiagnosticStatus:
         level, text = DiagnosticStatus.OK, status.state
-        if self._host.error:
-            level, text = DiagnosticStatus.ERROR, self._host.error.message
+        if failure := self._host.lost or self._host.error:
+            level, text = DiagnosticStatus.ERROR, failure.message
         elif status.durability_error:
             level, text = DiagnosticStatus.WARN, status.durability_error
         elif status.queue_size and status.queue_length >= status.queue_size:
             level, text = DiagnosticStatus.WARN, 'the queue is full'
         elif self._journal.recent_error:
             level, text = DiagnosticStatus.WARN, self._journal.recent_error
+        elif self._host.provider_notice:
+            level, text = DiagnosticStatus.WARN, self._host.provider_notice
         elif status.running_request_id:
             text = f'{status.state}, answering'
         values = {
-            'state': status.state, 'model': status.model,
+            'state': status.state, 'model': status.model, 'provider': self._provider(),
             'queue': f'{status.queue_length} of {status.queue_size}',
             'answered': status.answered, 'failed': status.failed,
             'tokens per second': f'{status.tokens_per_second:.1f}',
@@ -112,6 +115,12 @@ class Reports:
             level=level, name=f'{name}: language model',
             hardware_id=status.model, message=text,
             values=[KeyValue(key=k, value=str(v)) for k, v in values.items()])
+
+    def _provider(self) -> str:
+        """Return which execution provider runs the model, and why not the wished one."""
+        if not self._host.model:
+            return ''
+        return self._host.provider_notice or self._host.description['providers'][0]
 
     def _damage(self) -> str:
         """Return what was found damaged on the disk, and how it was mended."""

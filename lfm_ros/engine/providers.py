@@ -1,0 +1,81 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Open a model on the first of several execution providers that proves to run it."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+import gc
+import logging
+
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.session import CPU
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import onnxruntime
+
+_log = logging.getLogger(__name__)
+
+# What another provider may do better; a file that is missing is missing for all of them.
+_OF_PROVIDER = {
+    ErrorCode.PROVIDER_UNAVAILABLE, ErrorCode.OUT_OF_MEMORY, ErrorCode.MODEL_RUN_FAILED,
+    ErrorCode.MODEL_DAMAGED, ErrorCode.MODEL_FOREIGN, ErrorCode.RUNTIME_TOO_OLD}
+
+
+def open_on_best(open_model: Callable[[ModelOptions], Model], options: ModelOptions
+                 ) -> tuple[Model, str]:
+    """
+    Open a model on the first of its providers that proves to run it, in the end on the CPU.
+
+    Without ``options.fallback`` only the first one is tried.
+
+    :param open_model: opens it with the options that it is given.
+    :returns: the model, and one sentence that says why it does not run on the provider that was
+        wished for; empty when it does.
+    :raises LfmError: of the last provider that was tried, or what has to do with none of them.
+    """
+    wished = list(options.providers)
+    available = onnxruntime.get_available_providers()
+    usable = [provider for provider in wished if provider in available]
+    if not (options.fallback and usable) or wished == [CPU]:
+        return open_model(options), ''
+    reasons = [f'this build of ONNX Runtime has no {provider}'
+               for provider in wished[:wished.index(usable[0])]]
+    if CPU not in usable:
+        usable.append(CPU)
+    for place in range(len(usable)):
+        found = _try(open_model, replace(options, providers=usable[place:]))
+        if not isinstance(found, LfmError):
+            return found, _say(usable[place], reasons)
+        if place + 1 == len(usable) or found.code not in _OF_PROVIDER:
+            raise _with_reasons(found, reasons)
+        reasons.append(found.message)
+        gc.collect()  # what the first one holds would be missing for the next
+    raise AssertionError('the last one is returned or raised')
+
+
+def _try(open_model: Callable[[ModelOptions], Model], options: ModelOptions) -> Model | LfmError:
+    """Open a model and prove that it runs, or return the error, without what it holds."""
+    try:
+        model = open_model(options)
+        if options.providers[0] != CPU:
+            model.warm_up()  # longer calls need more memory than those that opening tries
+    except LfmError as error:
+        return LfmError(error.code, error.message)
+    return model
+
+
+def _say(provider: str, reasons: Sequence[str]) -> str:
+    if not reasons:
+        return ''
+    notice = f'the model runs on {provider}, because {"; ".join(reasons)}'
+    _log.warning(notice)
+    return notice
+
+
+def _with_reasons(error: LfmError, reasons: Sequence[str]) -> LfmError:
+    others = [reason for reason in reasons if reason != error.message]
+    before = f' (before: {"; ".join(others)})' if others else ''
+    return LfmError(error.code, error.message + before)

@@ -1,0 +1,36 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+A node on a machine with a GPU that fails, for the tests.
+
+    gpu_node.py FAULT --ros-args ...
+
+The fault is one of gpu_support, or ``none``. With ``(full 3)`` in the prompt the GPU has memory
+for two more calls, and again when the next prompt comes.
+"""
+from __future__ import annotations
+
+import re
+import sys
+
+from gpu_support import FAULTS
+from gpu_support import Gpu
+from lfm_ros.missions.request import Request
+from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.node.main import main
+
+_gpu = Gpu(sys.argv[1] if sys.argv[1] in FAULTS else '')
+_begin = Scheduler._begin
+
+
+def begin(self: Scheduler, request: Request) -> None:
+    """Begin to answer as ever, and do to the GPU what the prompt asks for."""
+    found = re.search(r'\(full (\d+)\)', request.query.prompt)
+    _gpu.memory_for = int(found[1]) - 1 if found else -1
+    _begin(self, request)
+
+
+if __name__ == '__main__':
+    _gpu.install(setattr)
+    Scheduler._begin = begin  # type: ignore[method-assign]
+    sys.exit(main())

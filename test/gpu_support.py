@@ -1,0 +1,81 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A GPU for a machine without one: the CPU does its work, and it fails as CUDA does on command."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime
+
+CUDA, TENSORRT, CPU = 'CUDAExecutionProvider', 'TensorrtExecutionProvider', 'CPUExecutionProvider'
+NO_MEMORY = ('CUDA failure 2: out of memory ; GPU=0 ; hostname=robot ; '
+             'file=cuda_allocator.cc ; line=70 ; expr=cudaMalloc((void**)&p, size);')
+NO_KERNEL = ('Non-zero status code returned while running MatMulNBits node. CUDA error '
+             'cudaErrorNoKernelImageForDevice: no kernel image is available')
+NO_LIBRARY = ('Failed to load library libonnxruntime_providers_cuda.so with error: '
+              'libcublasLt.so.12: cannot open shared object file: No such file or directory')
+# Faults, and what is said of them.
+FAULTS = {'silent': 'could not load CUDAExecutionProvider', 'library': 'libcublasLt.so.12',
+          'weights': 'not enough memory', 'kernel': 'no kernel image'}
+
+
+class Gpu:
+    """
+    What ONNX Runtime has beside the CPU.
+
+    :param fault: of CUDA. ``silent``: its library does not load and nobody says so; ``library``:
+        that is raised; ``weights``: they find no memory; ``kernel``: no graph runs; empty: none.
+    :param providers: that this build of ONNX Runtime has.
+    :ivar memory_for: how many calls on it find memory from now on; negative: all.
+    :ivar graph: opened there instead of any other; empty: none.
+    :ivar calls: made on it.
+    :ivar opened: the providers of every session that was asked for.
+    """
+
+    def __init__(self, fault: str = '', providers: Sequence[str] = (CUDA, CPU)) -> None:
+        self.fault = fault
+        self.providers = list(providers)
+        self.memory_for = -1
+        self.graph = ''
+        self.calls = 0
+        self.opened: list[list[str]] = []
+
+    def install(self, replace: Callable[[Any, str, Any], None]) -> None:
+        """Give it to ONNX Runtime; ``replace`` is that of pytest or setattr."""
+        gpu = self
+
+        class Session(onnxruntime.InferenceSession):
+            """A session that may be on the GPU."""
+
+            def __init__(self, path: Any, options: Any, providers: list[str], **more: Any) -> None:
+                self.own = [p for p in providers if p != CPU]
+                self.on_gpu = CUDA in providers
+                gpu.opened.append(providers)
+                if self.on_gpu and gpu.fault in ('library', 'weights'):
+                    raise RuntimeError(NO_LIBRARY if gpu.fault == 'library' else NO_MEMORY)
+                if gpu.fault == 'silent':
+                    self.own, self.on_gpu = [], False
+                super().__init__(gpu.graph if self.on_gpu and gpu.graph else path, options,
+                                 providers=[CPU], **more)
+
+            def get_providers(self) -> list[str]:
+                return [*self.own, CPU]
+
+            def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
+                if self.on_gpu:
+                    gpu.take_call()
+                super().run_with_iobinding(binding, options)
+
+        replace(onnxruntime, 'InferenceSession', Session)
+        replace(onnxruntime, 'get_available_providers', lambda: self.providers)
+
+    def take_call(self) -> None:
+        """Take a call, or raise what it raises on this GPU."""
+        self.calls += 1
+        if self.fault == 'kernel':
+            raise RuntimeError(NO_KERNEL)
+        if self.memory_for == 0:
+            raise RuntimeError(NO_MEMORY)
+        self.memory_for -= 1

@@ -1,0 +1,35 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+A node whose model hangs when the prompt says so, for the tests.
+
+- ``(hang 3)``: the third call of the model ends only when it is told to;
+- ``(freeze 3)``: it does not end then either.
+"""
+from __future__ import annotations
+
+import re
+import sys
+
+from hang_support import Hang
+from lfm_ros.missions import watchdog
+from lfm_ros.missions.request import Request
+from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.node.main import main
+
+_hang = Hang()
+_begin = Scheduler._begin
+
+
+def begin(self: Scheduler, request: Request) -> None:
+    """Begin to answer as ever, and plan what the prompt asks for."""
+    for word, call in re.findall(r'\((hang|freeze) (\d+)\)', request.query.prompt):
+        _hang.plan(int(call), obeys=word == 'hang')
+    _begin(self, request)
+
+
+if __name__ == '__main__':
+    _hang.install(setattr)
+    watchdog.GRACE = 0.5
+    Scheduler._begin = begin  # type: ignore[method-assign]
+    sys.exit(main())
