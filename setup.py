@@ -115,10 +115,7 @@ setup(
     license=PACKAGE.findtext('license'),
     packages=[NAME],
     data_files=[],
-    entry_points={'console_scripts': [
-        'lfm = lfm_ros.cli.main:main',
-        'lfm_node = lfm_ros.node.start:main',
-    ]},
+    entry_points=(SOURCE / 'entry_points.txt').read_text(),
     cmdclass={'build_py': BuildWithCMake},
     distclass=BinaryDistribution,
     options={

@@ -20,6 +20,7 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.request import Query
 from lfm_ros.node.main import main
 
 _plan: dict[str, int] = {}
@@ -27,13 +28,12 @@ _ends: list[int] = []
 _begin, _run = Answering.__init__, Runner.run
 
 
-def begin(self: Answering, mission: Mission, prompt: str, *arguments: Any, **options: Any
-          ) -> None:
+def begin(self: Answering, mission: Mission, query: Query, *arguments: Any) -> None:
     """Begin a turn as ever, and note what its prompt asks for."""
     _plan.clear()
     _ends[:] = mission.model.end_ids
-    _plan.update({word: int(n) for word, n in re.findall(r'\((\w+) (\d+)\)', prompt)})
-    _begin(self, mission, prompt, *arguments, **options)
+    _plan.update({word: int(n) for word, n in re.findall(r'\((\w+) (\d+)\)', query.prompt)})
+    _begin(self, mission, query, *arguments)
 
 
 def run(self: Runner, *arguments: Any, **options: Any) -> Any:

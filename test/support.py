@@ -15,9 +15,11 @@ from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.request import Query
 from lfm_ros.missions.transcript import tokens_in
 import numpy as np
 import onnxruntime
@@ -82,10 +84,17 @@ def continue_greedily(model: Model, prompt: list[int], count: int) -> list[int]:
     return found
 
 
+def begin(mission: Mission, prompt: str, sampling: Sampling = GREEDY, limits: Limits = Limits(),
+          interrupt: Interrupt | None = None, **query: Any) -> Answering:
+    """Return a turn, of which nothing is done yet."""
+    return Answering(mission, Query(prompt, mission.mission_id, **query), sampling, limits,
+                     interrupt)
+
+
 def ask(mission: Mission, prompt: str, sampling: Sampling = GREEDY, max_tokens: int = 6,
         **more: Any) -> Answering:
     """Do one turn from its beginning to its end."""
-    turn = Answering(mission, prompt, sampling, Limits(max_tokens), **more)
+    turn = begin(mission, prompt, sampling, Limits(max_tokens), **more)
     for _ in turn.steps():
         pass
     return turn

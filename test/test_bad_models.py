@@ -237,3 +237,16 @@ def test_lfm_refuses_a_bad_folder_with_status_2_and_one_line(name, tmp_path):
     if done.stdout:
         assert json.loads(done.stdout) == {
             'error_code': ErrorCode[code], 'error_msg': done.stderr[len('lfm ask: '):].rstrip()}
+
+
+@pytest.mark.parametrize('name', ['../other/model.onnx', '/tmp/model.onnx', 'a/../../model.onnx'])
+@pytest.mark.parametrize('part', ['decoder', 'embedding', 'vision'])
+def test_a_model_that_refers_to_files_outside_of_its_folder_is_refused(tmp_path, part, name):
+    model = tmp_path / 'model'
+    shutil.copytree(folder(), model)
+    settings = json.loads((model / 'genai_config.json').read_text())
+    settings['model'].setdefault(part, {})['filename'] = name
+    (model / 'genai_config.json').write_text(json.dumps(settings))
+    with pytest.raises(LfmError, match='outside of its folder') as raised:
+        Model(model)
+    assert raised.value.code == ErrorCode.MODEL_FOREIGN

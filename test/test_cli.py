@@ -50,7 +50,7 @@ def test_inspect_tells_what_a_folder_holds():
 def test_ask_prints_the_answer_and_says_when_it_was_cut():
     answer = answer_to('What?', '--max-tokens', '9')
     assert list(answer) == ['request_id', 'mission_id', 'text', 'finish_reason', 'error_code',
-                            'error_msg', 'usage', 'tool_calls']
+                            'error_msg', 'usage', 'tool_calls', 'choice_logprobs']
     assert (answer['mission_id'], answer['finish_reason'], answer['error_code']) \
         == ('default', 'length', 0)
     assert answer['usage']['generated_tokens'] == 9

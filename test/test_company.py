@@ -13,7 +13,6 @@ from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
-from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
@@ -26,6 +25,7 @@ from prepare_support import edited
 import pytest
 from support import ask
 from support import assert_same
+from support import begin
 from support import check_invariants
 from support import check_read_again
 from support import DEFAULT
@@ -244,7 +244,7 @@ def test_looking_after_missions_leaves_one_alone_that_is_in_the_middle_of_a_turn
         ask(mission, 'Where is the box?')
         store.commit('m')
         store.busy.add('m')
-        steps = Answering(mission, LONG, GREEDY, Limits(4)).steps()
+        steps = begin(mission, LONG, GREEDY, Limits(4)).steps()
         for _ in range(3):
             next(steps)
         before = snapshot(mission)

@@ -4,12 +4,12 @@
 import random
 
 from lfm_ros.engine.generation import Limits
-from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
 import numpy as np
 import pytest
 from support import ask
 from support import assert_same
+from support import begin
 from support import check_invariants
 from support import FailingRunner
 from support import GREEDY
@@ -64,7 +64,7 @@ class Sequence:
 
     def leave(self) -> None:
         """Leave a turn in the middle."""
-        steps = Answering(self.mission, self.chance.choice(WORDS), GREEDY, Limits(4)).steps()
+        steps = begin(self.mission, self.chance.choice(WORDS), GREEDY, Limits(4)).steps()
         for _ in range(self.chance.randint(0, 6)):
             next(steps, None)
         if next(steps, None) is None:  # it had been complete by then

@@ -8,10 +8,10 @@ from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.answering import Answering
 import pytest
 from support import ask
 from support import assert_same
+from support import begin
 from support import check_invariants
 from support import FailingRunner
 from support import GREEDY
@@ -58,9 +58,9 @@ def test_a_turn_left_at_any_step_leaves_the_mission_as_it_was(model):
         while each.unread:
             each.read_next()
     before = snapshot(mission)
-    steps_in_all = len(list(Answering(mission.fork('f'), LONG[:80], GREEDY, Limits(6)).steps()))
+    steps_in_all = len(list(begin(mission.fork('f'), LONG[:80], GREEDY, Limits(6)).steps()))
     for leave_after in range(steps_in_all + 1):
-        steps = Answering(mission, LONG[:80], GREEDY, Limits(6)).steps()
+        steps = begin(mission, LONG[:80], GREEDY, Limits(6)).steps()
         for _ in range(leave_after):
             next(steps)
         steps.close()
@@ -74,7 +74,7 @@ def test_an_interrupt_ends_a_turn_in_prefill_and_in_decode(model, calls):
     mission = new_mission(model)
     before = snapshot(mission)
     flag = Interrupt()
-    turn = Answering(mission, LONG[:100], GREEDY, Limits(20), interrupt=flag)
+    turn = begin(mission, LONG[:100], GREEDY, Limits(20), interrupt=flag)
     steps = turn.steps()
     for _ in range(calls):
         next(steps)
@@ -148,7 +148,7 @@ def test_two_missions_in_turn_answer_as_two_models_would(model):
     alone = [new_mission(model, *prompts), new_mission(model, *prompts, system='You are a door.')]
     one, two = new_mission(model), new_mission(model, system='You are a door.')
     for prompt in prompts:
-        steps = [Answering(m, prompt, GREEDY, Limits(6)).steps() for m in (one, two)]
+        steps = [begin(m, prompt, GREEDY, Limits(6)).steps() for m in (one, two)]
         while steps:
             steps = [s for s in steps if next(s, None) is not None]
     assert_same(snapshot(one), snapshot(alone[0]))
@@ -179,7 +179,7 @@ def test_why_an_answer_ended_and_what_it_cost_is_told():
     assert turn.prompt_tokens == mission.calls[1]
     whole = text_of(new_mission(open_model()), 'What?', max_tokens=30)
     stop = whole[20:23]
-    again = Answering(new_mission(open_model()), 'What?', GREEDY, Limits(30, ('never', stop)))
+    again = begin(new_mission(open_model()), 'What?', GREEDY, Limits(30, ('never', stop)))
     assert ''.join(again.steps()) == again.generation.text == whole.partition(stop)[0]
     assert again.generation.finish_reason == STOP
 
@@ -189,7 +189,7 @@ def test_a_stop_text_and_what_follows_it_are_not_remembered():
     text = text_of(plain, 'What?', max_tokens=30)
     stop = text[len(text) // 2:][:2]
     mission = new_mission(open_model())
-    turn = Answering(mission, 'What?', GREEDY, Limits(30, (stop,)))
+    turn = begin(mission, 'What?', GREEDY, Limits(30, (stop,)))
     given = ''.join(turn.steps())
     assert turn.generation.stopped_by_text and given == text[:text.index(stop)]
     check_invariants(mission)
@@ -211,7 +211,7 @@ def test_a_commit_that_fails_is_undone(monkeypatch):
         raise MemoryError
 
     for name in ('remember', '_push'):
-        turn = Answering(mission, 'Where?', GREEDY, Limits(4))
+        turn = begin(mission, 'Where?', GREEDY, Limits(4))
         steps = turn.steps()
         while not turn.generation.ids:
             next(steps)

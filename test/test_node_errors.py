@@ -21,6 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 R = msg.Response
+Form = msg.ResponseFormat
 NAN, INF = float('nan'), float('inf')
 
 
@@ -55,7 +56,29 @@ BAD = {
     'image': (query('a', images=[Image()]), R.NO_VISION, 'text only'),
     'compressed image': (query('a', compressed_images=[CompressedImage()]), R.NO_VISION, 'text'),
     'camera': (query('a', use_camera=True), R.NO_VISION, 'use_camera'),
-    'response format': (query('a', response_format='json'), R.UNSUPPORTED, 'response_format'),
+    'schema that is no JSON': (query('a', response_format=Form(json_schema='{')),
+                               R.INVALID_FORMAT, 'not JSON'),
+    'schema that cannot be': (query('a', response_format=Form(json_schema='{"type": "x"}')),
+                              R.INVALID_FORMAT, 'Invalid type'),
+    'regular expression': (query('a', response_format=Form(regex='(')), R.INVALID_FORMAT,
+                           'unclosed group'),
+    'grammar': (query('a', response_format=Form(grammar='x')), R.INVALID_FORMAT, 'grammar'),
+    'two formats': (query('a', response_format=Form(regex='a', choices=['a'])),
+                    R.INVALID_FORMAT, 'set one'),
+    'many choices': (query('a', response_format=Form(choices=list(map(str, range(257))))),
+                     R.INVALID_FORMAT, '256'),
+    'format and stop': (query('a', response_format=Form(regex='a'), stop=['b']),
+                        R.INVALID_FORMAT, 'stop'),
+    'tool without a name': (query('a', tools=[msg.Tool()]), R.INVALID_TOOL, 'no name'),
+    'tool of no schema': (query('a', tools=[msg.Tool(name='a', parameters='[')]),
+                          R.INVALID_TOOL, 'no JSON schema'),
+    'many tools': (query('a', tools=[msg.Tool(name=f't{i}') for i in range(65)]),
+                   R.INVALID_TOOL, '64'),
+    'choice of no tool': (query('a', tool_choice='fly'), R.INVALID_TOOL, 'fly'),
+    'result of no call': (query('', tool_results=[msg.ToolResult(name='a', content='b')]),
+                          R.INVALID_TOOL, 'called nothing'),
+    'suffix without raw': (query('a', suffix='b'), R.INVALID_VALUE, 'raw'),
+    'nothing to continue': (query('', raw=True), R.EMPTY_PROMPT, 'continued'),
     'mission with a path': (query('a', mission_id='../../etc'), R.INVALID_MISSION_ID, 'etc'),
     'mission with a slash': (query('a', mission_id='a/b'), R.INVALID_MISSION_ID, 'a/b'),
     'mission with a dot': (query('a', mission_id='.hidden'), R.INVALID_MISSION_ID, 'hidden'),
@@ -114,6 +137,11 @@ def test_bad_requests_are_refused_with_a_reason(
     after = client.missions()
     assert {n: m.turns for n, m in before.items()}.items() <= {
         n: m.turns for n, m in after.items()}.items()
+
+
+def test_an_endless_request_id_is_refused(client: Client) -> None:
+    response = client.ask('a', request_id='r' * 129)
+    assert response.error_code == R.INVALID_VALUE and '128' in response.error_msg
 
 
 def test_raw_bytes_that_are_not_utf8_are_refused(

@@ -124,8 +124,8 @@ def test_a_turn_with_images_that_is_left_at_any_step_was_never_there(model, step
     mission, twin = begin(model), begin(model)
     for each in (mission, twin):
         answer(each, 'Hello.')
-    turn = support.Answering(mission, 'What?', support.GREEDY, support.Limits(5),
-                             images=[image(), image(150, 400)])
+    turn = support.begin(mission, 'What?', support.GREEDY, support.Limits(5),
+                         images=[image(), image(150, 400)])
     left = 0
     for phase in (turn.look(), turn.steps()):
         for _ in phase:
@@ -217,8 +217,8 @@ def test_words_that_look_like_an_image_are_words(model):
 def test_a_text_model_refuses_images_at_once():
     model = support.open_model()
     with pytest.raises(LfmError, match='reads text only') as raised:
-        support.Answering(support.new_mission(model), 'x', support.GREEDY, support.Limits(3),
-                          images=[image()])
+        support.begin(support.new_mission(model), 'x', support.GREEDY, support.Limits(3),
+                      images=[image()])
     assert raised.value.code == ErrorCode.NO_VISION
 
 

@@ -16,6 +16,7 @@ from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
 import onnxruntime
 import pytest
+from support import begin
 from support import GREEDY
 from support import MODELS
 
@@ -49,7 +50,7 @@ def image(height: int = 90, width: int = 120, seed: int = 0) -> EncodedImage:
 def answer(mission: Mission, prompt: str, *images: EncodedImage, tokens: int = 4,
            aside: bool = False) -> Answering:
     """Do a turn as the scheduler does."""
-    turn = Answering(mission, prompt, GREEDY, Limits(tokens), aside, images=images)
+    turn = begin(mission, prompt, GREEDY, Limits(tokens), aside=aside, images=images)
     for steps in (turn.look(), turn.steps()):
         for _ in steps:
             pass

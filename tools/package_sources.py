@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Iterator
 
 SOURCES = (
-    'CMakeLists.txt', 'LICENSE', 'package.xml', 'pyproject.toml', 'setup.py',
+    'CMakeLists.txt', 'LICENSE', 'entry_points.txt', 'package.xml', 'pyproject.toml', 'setup.py',
     'tools/package_sources.py', 'action', 'cmake', 'config', 'launch', 'lfm_ros', 'msg', 'srv')
 
 

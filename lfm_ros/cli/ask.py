@@ -7,11 +7,17 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 import sys
+from typing import Any
 
+from lfm_ros.cli.form import add_form_arguments
+from lfm_ros.cli.form import form_fields
+from lfm_ros.cli.form import print_calls
 from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
 from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
+from lfm_ros.engine.generation import STOP
+from lfm_ros.engine.generation import TOOL_CALLS
 from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import Piece
@@ -21,24 +27,33 @@ from lfm_ros.missions.scheduler import Scheduler
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument('text', help='the question')
+    parser.add_argument('text', nargs='?', default='', help='the question; may be left out with '
+                        '--tool-result')
     add_talk_arguments(parser)
+    add_form_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask the question."""
     with open_scheduler(arguments) as scheduler:
-        status = report(ask(scheduler, arguments, arguments.text, read_images(arguments.image)),
-                        arguments)
+        answer = ask(scheduler, arguments, arguments.text, read_images(arguments.image),
+                     **form_fields(arguments))
+        status = report(answer, arguments)
+    if not arguments.json:
+        print_calls(answer, arguments.choice)
     return max(status, kept(scheduler))
 
 
 def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str,
-        images: Sequence[EncodedImage] = ()) -> Answer:
-    """Ask one question; a keyboard interrupt cancels it and undoes the turn."""
+        images: Sequence[EncodedImage] = (), **fields: Any) -> Answer:
+    """
+    Ask one question; a keyboard interrupt cancels it and undoes the turn.
+
+    :param fields: further fields of :class:`Query`.
+    """
     query = Query(text, arguments.mission, max_tokens=arguments.max_tokens,
                   timeout=arguments.timeout, stop=tuple(arguments.stop),
-                  images=tuple(images))
+                  images=tuple(images), **fields)
     failures: list[OSError] = []
 
     def show(piece: Piece) -> None:
@@ -69,7 +84,7 @@ def report(answer: Answer, arguments: argparse.Namespace) -> int:
     if answer.error_code:
         print(f'{arguments.prog}: {answer.error_msg}', file=sys.stderr)
         return 2 if answer.error_code < 200 else 1
-    if answer.finish_reason != 'stop':
+    if answer.finish_reason not in (STOP, TOOL_CALLS):
         print(f'{arguments.prog}: the answer was cut ({answer.finish_reason})', file=sys.stderr)
     if answer.usage.forgotten_tokens:
         print(f'{arguments.prog}: the oldest turns were forgotten to make room '

@@ -3,7 +3,8 @@
 """
 Look at the missions in a folder, and bring them in and out; without a model.
 
-`list` and `show` also work while a node uses the folder.
+`list` and `show` also work while a node uses the folder. What is exported with a key is encrypted
+with it; a file that is not can also be imported with one.
 """
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ import sqlite3
 import sys
 from typing import Any
 
+from lfm_ros.cli.options import KEY_HELP
 from lfm_ros.cli.options import missions_folder
+from lfm_ros.cli.options import vault_of
 from lfm_ros.cli.output import print_json
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.entry import OBSERVATION
-from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.entry import TURNS
 from lfm_ros.missions.shelf import CHANGE
 from lfm_ros.missions.shelf import MAKE
 from lfm_ros.missions.shelf import READ
@@ -30,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument('--missions-dir', metavar='DIR', help='where the missions are: '
                         'missions.dir of the node')
+    parser.add_argument('--key-file', metavar='FILE', help=KEY_HELP)
     verbs = parser.add_subparsers(metavar='list|show|export|import|delete', required=True)
     for name, work, purpose, text, arguments in (
             ('list', _list, READ, 'tell which missions there are', ()),
@@ -43,8 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == 'import':
             child.add_argument('name', metavar='NAME', nargs='?', default='',
                                help='its name here; default: the one it had')
-        # Both are taken before and behind this verb; what is not given here changes nothing.
+        # All are taken before and behind this verb; what is not given here changes nothing.
         child.add_argument('--missions-dir', metavar='DIR', default=argparse.SUPPRESS)
+        child.add_argument('--key-file', metavar='FILE', default=argparse.SUPPRESS)
         child.add_argument('--json', action='store_true', default=argparse.SUPPRESS)
         child.set_defaults(work=work, purpose=purpose)
 
@@ -56,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise LfmError(ErrorCode.INVALID_VALUE, '--missions-dir is missing: give the folder that '
                        'is missions.dir of the node')
     try:
-        with Shelf(folder, arguments.purpose) as shelf:
+        with Shelf(folder, arguments.purpose, vault_of(arguments)) as shelf:
             found, text = arguments.work(shelf, arguments)
     except sqlite3.Error as error:
         raise LfmError(ErrorCode.STORAGE_FAILED, f'the missions in {folder} cannot be used '
@@ -91,7 +96,7 @@ def _show(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
         if entry.kind == OBSERVATION:
             observations.append(entry.prompt)
             lines.append(f'. {entry.prompt}')
-        elif entry.kind == TURN:
+        elif entry.kind in TURNS:
             turns.append({'prompt': entry.prompt, 'text': entry.text,
                           'finish_reason': entry.finish_reason, 'observations': observations})
             observations = []

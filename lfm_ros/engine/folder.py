@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 from pathlib import Path
+from pathlib import PurePath
 import re
 from typing import Any
 
@@ -226,6 +227,7 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
                        f'of {_names(graphs, root) or "no .onnx files at all"}')
     named = genai.get('model', {}).get('decoder', {}).get('filename')
     if named:
+        _check_inside(named, root)
         if (root / named).is_file():
             return root / named
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'genai_config.json names {named}, which is '
@@ -262,6 +264,7 @@ def _choose_part(root: Path, graph: Path, stems: Sequence[str], named: str,
     elif named:
         names.insert(0, named)
     for name in names:
+        _check_inside(name, root)
         for folder in (graph.parent, root, root / 'onnx'):
             if (folder / name).is_file():
                 return folder / name
@@ -280,8 +283,19 @@ def _weights(graph: Path) -> list[Path]:
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         names = {content[m.end():m.end() + content[m.end() - 1]]
                  for m in _LOCATION.finditer(content)}
+    for name in names:
+        _check_inside(os.fsdecode(name), graph.parent)
     paths = (graph.parent / os.fsdecode(name) for name in sorted(names))
     return [path for path in paths if path.is_file()]
+
+
+def _check_inside(name: str, root: Path) -> None:
+    """Refuse a file outside of the folder; links in it may lead anywhere, its owner made them."""
+    path = PurePath(name)
+    if path.is_absolute() or '..' in path.parts:
+        raise LfmError(ErrorCode.MODEL_FOREIGN, f'the model in {root} refers to {name!r} outside '
+                       'of its folder: copy the file into it, or take the model from a source you '
+                       'trust')
 
 
 def _names(graphs: list[Path], root: Path) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import time
 
+from lfm_ros.engine.calling import CallReader
 from lfm_ros.engine.draft import Draft
+from lfm_ros.engine.grammar import Matcher
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import SHORT
@@ -16,11 +18,14 @@ from lfm_ros.engine.sampling import Sampler
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.state import State
 from lfm_ros.engine.tokenizer import StopTexts
+from lfm_ros.engine.tools import Tool
+from lfm_ros.engine.tools import ToolCall
 import numpy as np
 
-STOP = 'stop'        # the model ended its answer, or a stop text was reached
-LENGTH = 'length'    # max_tokens was reached
-CONTEXT = 'context'  # the context is full
+STOP = 'stop'              # the model ended its answer, or a stop text was reached
+TOOL_CALLS = 'tool_calls'  # it ended its answer with calls
+LENGTH = 'length'          # max_tokens was reached
+CONTEXT = 'context'        # the context is full
 
 IN_COMPANY = -1  # for the size of a call: of one token, in a row beside those of others
 
@@ -40,20 +45,36 @@ class Limits:
     room: int = 0
 
 
+@dataclass(frozen=True)
+class Rules:
+    """
+    What an answer may be.
+
+    :param matcher: holds it to a form; None: it is free.
+    :param tools: what the model may call; what it writes to call is no text then.
+    """
+
+    matcher: Matcher | None = None
+    tools: Sequence[Tool] = ()
+
+
 class Generation:
     """
     One answer while it is written.
 
+    :ivar rules: may be replaced before its first token.
     :ivar ids: its tokens, the end token included. The first ``read`` of them are in the state.
     :ivar calls: sizes of the calls in which these were read; :data:`IN_COMPANY` for a token that
         was read in one call with others.
     :ivar stopped_by_text: whether it ended before a stop text, which its tokens still hold.
     :ivar tokens_per_second: speed after the first token; 0 while there is one at most.
     :ivar drafted: tokens that were guessed and read, right or wrong.
+    :ivar forced: tokens about which its form left no choice; they were read together.
     """
 
     def __init__(self, model: Model, state: State, sampling: Sampling, limits: Limits,
                  interrupt: Interrupt | None = None) -> None:
+        self.rules = Rules()
         self.ids: list[int] = []
         self.calls: list[int] = []
         self.read = 0
@@ -62,6 +83,7 @@ class Generation:
         self.stopped_by_text = False
         self.tokens_per_second = 0.0
         self.drafted = 0
+        self.forced = 0
         self.state = state
         self._model = model
         self._sampling = sampling
@@ -71,6 +93,16 @@ class Generation:
         self._draft: Draft | None = None
         self._start = 0  # of the answer, in the state
         self._started = 0.0
+
+    @property
+    def calls_made(self) -> list[ToolCall]:
+        """Return the functions that it calls."""
+        return self._reader.calls if self.ids else []
+
+    @property
+    def record(self) -> str:
+        """Return its text with its calls in it, as the model wrote them."""
+        return self._reader.record(self.text)
 
     @property
     def ended(self) -> bool:
@@ -108,7 +140,9 @@ class Generation:
         """
         model = self._model
         self._sampler = Sampler(self._sampling, context, model.vocabulary)
-        self._stream, self._stops = model.tokenizer.stream(), StopTexts(self._limits.stop)
+        self._reader = CallReader(model.tokenizer.stream(),
+                                  model.calling if self.rules.tools else None, self.rules.tools)
+        self._stops = StopTexts(self._limits.stop)
         if model.options.prompt_lookup and model.runner.can_take_back and self.state.shared:
             room = model.context_length - self.state.position
             self._draft = Draft(context, min(self._limits.max_tokens, room) + SHORT)
@@ -118,11 +152,13 @@ class Generation:
             yield text
             text = self._take() if self._served is not None else self._advance()
         if not self.stopped_by_text:
-            piece, self.stopped_by_text = self._stops.push(self._stream.flush())
+            piece, self.stopped_by_text = self._stops.push(self._reader.flush())
             if not self.stopped_by_text:
                 piece += self._stops.flush()
             self.text += piece
             text += piece
+        if self.finish_reason == STOP and self.calls_made:
+            self.finish_reason = TOOL_CALLS
         yield text
 
     def _take(self) -> str:
@@ -143,16 +179,21 @@ class Generation:
                        self._model.context_length - self._limits.room - state.position
                        - len(unread) - 1)
             guess = self._draft.guess(room)
+        if self.rules.matcher:
+            guess = guess[:self.rules.matcher.count_valid(guess)]
         if not guess:
-            logits = runner.run(state, unread, interrupt=self._interrupt)[-1]
-            self._note_read(len(unread))
+            for part in self._model.chunks(unread):
+                logits = runner.run(state, part, interrupt=self._interrupt)[-1]
+                self._note_read(len(part))
             return self._choose(logits)
         self.drafted += len(guess)
         rows = runner.run(state, unread + guess, every=True, interrupt=self._interrupt)
-        text, right = '', 0
+        text, right, first = '', 0, len(self.ids)
         for row in rows[len(unread) - 1:]:
-            text += self._choose(row)
-            if self.finish_reason or right == len(guess) or self.ids[-1] != guess[right]:
+            if first + right == len(self.ids):  # else a form has forced it already
+                text += self._choose(row)
+            if self.finish_reason or right == len(guess) or \
+                    self.ids[first + right] != guess[right]:
                 break
             right += 1
         assert self._draft
@@ -173,21 +214,39 @@ class Generation:
 
     def _choose(self, logits: np.ndarray) -> str:
         """Choose the next token; return the text that became certain."""
-        model = self._model
+        model, matcher = self._model, self.rules.matcher
         if model.image_id is not None:  # it would stand for an image that nobody sent
             logits[model.image_id] = -np.inf
-        self.ids.append(self._sampler.choose(logits))
-        if self._draft:
-            self._draft.append(self.ids[-1])
+        if matcher:
+            matcher.mask(logits)
+        text = self._append(self._sampler.choose(logits))
+        if matcher and not self.finish_reason:
+            for token in matcher.forced():
+                self._sampler.note(token)
+                self.forced += 1
+                text += self._append(token)
+                if self.finish_reason:
+                    break
         if len(self.ids) > 1:
             self.tokens_per_second = (len(self.ids) - 1) / (time.monotonic() - self._started)
+        return text
+
+    def _append(self, token: int) -> str:
+        """Take the next token; return the text that became certain."""
+        matcher = self.rules.matcher
+        self.ids.append(token)
+        if self._draft:
+            self._draft.append(token)
         if self.ended:
             self.finish_reason = STOP
             return ''
-        piece, stopped = self._stops.push(self._stream.push(self.ids[-1]))
+        if matcher:
+            matcher.push([token])
+        piece, stopped = self._stops.push(self._reader.push(token))
         self.text += piece
         self.stopped_by_text = stopped
-        self.finish_reason = STOP if stopped else self._reached_limit()
+        self.finish_reason = STOP if stopped or matcher and matcher.complete else \
+            self._reached_limit()
         return piece
 
     def _reached_limit(self) -> str:

@@ -13,9 +13,11 @@ from typing import Any
 
 from lfm_ros.engine.bindings import LONG_HISTORY
 from lfm_ros.engine.bindings import OpenGraph
+from lfm_ros.engine.calling import CallDialect
 from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.grammar import Grammars
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
 from lfm_ros.engine.image_processor import ImageProcessor
@@ -24,6 +26,7 @@ from lfm_ros.engine.rotary import proved_rotary
 from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.run_errors import SizesDisagree
 from lfm_ros.engine.runner import Runner
+from lfm_ros.engine.runs import Runs
 from lfm_ros.engine.sampling import recommended
 from lfm_ros.engine.session import CPU
 from lfm_ros.engine.session import open_session
@@ -67,6 +70,10 @@ class ModelOptions:
         :func:`lfm_ros.engine.session.open_session`.
     :param arena: keep the memory of a call for the next one; without, long histories take less
         memory, and prompts are read more slowly.
+    :param fallback: run on the next of ``providers``, and in the end on the CPU, when one cannot
+        be used, see :func:`lfm_ros.engine.providers.open_on_best`.
+    :param run_timeout: seconds that one call of an open model may take, see
+        :class:`lfm_ros.missions.watchdog.Watchdog`; 0: for ever.
     :param image_variant: which vision encoder of the folder; empty: 8 bits, else the full one.
     :param image_tokens: most tokens of one image; 0: as many as the model was made for.
     :param image_tiling: whether large images are cut into tiles, where the model does that.
@@ -83,6 +90,8 @@ class ModelOptions:
     prepared: Path | None = None
     spinning: bool = True
     arena: bool = True
+    fallback: bool = True
+    run_timeout: float = 60.0
     image_variant: str = ''
     image_tokens: int = 0
     image_tiling: bool = True
@@ -95,11 +104,13 @@ class Model:
 
     :param speaks: whether a tokenizer and a chat template are needed; without, only ids can be
         run.
+    :ivar runs: makes the calls of all its graphs.
     """
 
     def __init__(self, path: str | Path | ModelFolder, options: ModelOptions = ModelOptions(),
                  speaks: bool = True) -> None:
         self.options = options
+        self.runs = Runs()
         self.folder = path if isinstance(path, ModelFolder) else \
             find_model(path, options.variant, options.image_variant)
         self._tokenizer: Tokenizer | None = None
@@ -157,6 +168,20 @@ class Model:
         :raises LfmError: UNSUPPORTED, at every access, when its keys cannot be turned.
         """
         return proved_rotary(self.folder, self.runner)
+
+    @cached_property
+    def calling(self) -> CallDialect | None:
+        """How it calls functions; None: it was not made for that."""
+        return CallDialect.find(self.tokenizer)
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """
+        What holds answers to a form.
+
+        :raises LfmError: UNSUPPORTED, when its tokenizer is of a kind that cannot be held.
+        """
+        return Grammars(self.tokenizer.to_json(), self.vocabulary, self.end_ids)
 
     @property
     def image_id(self) -> int | None:
@@ -239,7 +264,7 @@ class Model:
         beside = self.folder.graph.with_name(PREFILL_GRAPH)
         prefill = self._open_decoder(beside, PREFILL_GRAPH, reuse) if beside.is_file() else None
         try:
-            runner = Runner(graph, self._context_length(), embedder, prefill)
+            runner = Runner(graph, self._context_length(), embedder, prefill, self.runs)
         except SizesDisagree:
             if reuse:
                 return None
@@ -277,7 +302,8 @@ class Model:
                            f'and there is no embed_tokens.onnx or embeddings.onnx in '
                            f'{self.folder.root}: copy all graphs of the model')
         session = self._open_graph(self.folder.embedding, EMBEDDING_GRAPH)
-        return Embedder(session, signature.hidden, signature.ids_dtype, self._image_token())
+        return Embedder(session, signature.hidden, signature.ids_dtype, self._image_token(),
+                        self.runs)
 
     def _image_token(self) -> int:
         """Return the id that stands for a piece of an image, -1 if no file tells."""
@@ -302,7 +328,7 @@ class Model:
         limited = settings.limited(options.image_tokens, options.image_tiling)
         return Vision(lambda: self._open_graph(graph, VISION_GRAPH, arena=False),
                       ImageProcessor(limited), tokens, settings.most_patches,
-                      self.signature.hidden, options.encoder_keep_alive)
+                      self.signature.hidden, options.encoder_keep_alive, self.runs)
 
     def _context_length(self) -> int:
         most = (self.folder.genai.get('model', {}).get('context_length')

@@ -124,8 +124,12 @@ class Sampler:
             penalty = rule.repetition_penalty
             logits[seen] = np.where(scores < 0, scores * penalty, scores / penalty)
         token = int(logits.argmax()) if rule.greedy else self._draw(logits)
-        self._seen[token] = True
+        self.note(token)
         return token
+
+    def note(self, token: int) -> None:
+        """Take note of a token of the answer."""
+        self._seen[token] = True
 
     def _draw(self, logits: np.ndarray) -> int:
         rule = self.sampling

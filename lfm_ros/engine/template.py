@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 import json
 import re
 from typing import Any
@@ -26,7 +27,9 @@ CHATML = ("{{- bos_token -}}{%- for m in messages -%}{{- '<|im_start|>' + m.role
           "m.content + '<|im_end|>\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}"
           "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}")
 
-_SLOT = re.compile('\ue000(\\d)\ue001')  # stands in the template for text from outside
+_SLOT = re.compile('\ue000(\\d+)\ue001')  # stands in the template for text from outside
+_TOOL_SLOTS = 100  # number of the first one in the description of tools
+_SLOT_MARK = re.compile('[\ue000\ue001]')
 _MOST_STEPS = 100_000
 
 
@@ -42,6 +45,24 @@ class Frame:
     user_open: tuple[int, ...]
     answer_open: tuple[int, ...]
     answer_close: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ResultFrame:
+    """
+    Token ids around what functions gave back.
+
+    :param open: before the first result, behind an answer; ``open_in_user`` behind words of the
+        user.
+    :param next: between two results.
+    :param to_user: between the last one and words of the user, ``to_answer`` the answer.
+    """
+
+    open: tuple[int, ...]
+    open_in_user: tuple[int, ...]
+    next: tuple[int, ...]
+    to_user: tuple[int, ...]
+    to_answer: tuple[int, ...]
 
 
 class ChatTemplate:
@@ -98,46 +119,105 @@ class ChatTemplate:
             tokens['bos_token'] = '<|startoftext|>'
         return cls(source, tokens, tokenizer)
 
-    def head(self, system_prompt: str = '') -> list[int]:
+    def head(self, system_prompt: str = '', tools: str = '') -> list[int]:
         """
         Return the ids before the first turn.
 
         :param system_prompt: empty: what the template puts there by itself.
+        :param tools: functions that the model may call, as JSON of :mod:`lfm_ros.engine.tools`.
+        :raises LfmError: TEMPLATE_INVALID; UNSUPPORTED when it does not tell of tools.
         """
-        if not system_prompt:
+        if not (system_prompt or tools):
             return list(self._default_head)
+        messages = [_message('system', 0)] if system_prompt else []
         try:
-            parts = self._parts([_message('system', 0), _message('user', 1)])
-            return self._head_ids(parts, system_prompt)
+            ids = self._head_of([*messages, _message('user', 1)], system_prompt, tools)
+            without = self._head_of([*messages, _message('user', 1)], system_prompt, '')
         except Exception as error:
+            if tools:
+                raise _cannot_call(f'it fails with them: {error}') from error
             raise _invalid(error, 'with a system prompt') from error
+        if tools and ids == without:
+            raise _cannot_call('it leaves them out')
+        return ids
+
+    @cached_property
+    def results(self) -> ResultFrame:
+        """
+        What stands around the results of functions.
+
+        :raises LfmError: UNSUPPORTED.
+        """
+        encode, close = self._tokenizer.encode_control, self.frame.answer_close
+        user, answer = _message('user', 1), _message('assistant', 2)
+        first, second = _message('tool', 3), _message('tool', 4)
+        try:
+            parts = self._parts([user, answer, first, second, _message('user', 5)])[0]
+            opened, following, to_user = map(tuple, map(encode, parts[2:5]))
+            to_answer = tuple(encode(self._parts([user, answer, first])[0][3]))
+            in_user = tuple(encode(self._parts([user, answer, _message('user', 3),
+                                                _message('tool', 4)])[0][3]))
+            if opened[:len(close)] != close:
+                raise ValueError('it closes an answer differently when a result follows')
+        except Exception as error:  # a template is a program, it may raise anything
+            raise _cannot_call(f'it fails with their results: {error}') from error
+        return ResultFrame(opened[len(close):], in_user, following, to_user, to_answer)
 
     def _split(self) -> tuple[Frame, list[int]]:
         """Find the frame by rendering two turns with slots in place of what is said."""
         encode = self._tokenizer.encode_control
         talk = [_message('user', 1), _message('assistant', 2), _message('user', 3)]
-        after_answer, answer_open = map(encode, self._parts(talk)[2:])
+        after_answer, answer_open = map(encode, self._parts(talk)[0][2:])
         # What stands between two turns closes the answer, then opens the question. At the end
         # of a conversation the answer is closed likewise, but more may follow (Phi-4-mini).
-        at_end = encode(self._parts(talk[:2], prompt=False)[2])
+        at_end = encode(self._parts(talk[:2], prompt=False)[0][2])
         close = _common_start(after_answer, at_end)
         if not close:
             raise ValueError('it closes a past answer differently when a question follows')
         self._user_open = after_answer[close:]
         frame = Frame(tuple(self._user_open), tuple(answer_open), tuple(after_answer[:close]))
-        return frame, self._head_ids(self._parts(talk[:1]))
+        return frame, self._head_of(talk[:1])
 
-    def _head_ids(self, parts: list[str], system_prompt: str = '') -> list[int]:
-        """Return the ids of all that comes before the question is opened."""
-        *system, before = parts[:-1]
-        ids = []
-        for text in system:
-            ids += self._tokenizer.encode_control(text) + self._tokenizer.encode(system_prompt)
-        ids += self._tokenizer.encode_control(before)
+    def _head_of(self, messages: list[dict[str, str]], system_prompt: str = '',
+                 tools: str = '') -> list[int]:
+        """Return the ids of all that comes before the question, the last message, is opened."""
+        described, texts = self._describe(tools)
+        texts[0] = system_prompt
+        parts, slots = self._parts(messages, tools=described)
+        ids = self._tokenizer.encode_control(parts[0])
+        for slot, text in zip(slots[:-1], parts[1:]):
+            ids += self._tokenizer.encode(texts[slot]) + self._tokenizer.encode_control(text)
         start = len(ids) - len(self._user_open)
         if ids[start:] != self._user_open:
             raise ValueError('it opens the first question differently from later ones')
         return ids[:start]
+
+    def _describe(self, tools: str) -> tuple[list[Any] | None, dict[int, str]]:
+        """
+        Return tools as a template takes them, and what stands in their slots.
+
+        A text in them gets a slot when the tokenizer would find control tokens in it.
+        """
+        texts: dict[int, str] = {}
+
+        def shown(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {shown(name): shown(each) for name, each in value.items()}
+            if isinstance(value, list):
+                return [shown(each) for each in value]
+            if isinstance(value, str) and (_SLOT_MARK.search(value)
+                                           or self._tokenizer.has_control(value)):
+                number = _TOOL_SLOTS + len(texts)
+                texts[number] = json.dumps(value, ensure_ascii=False)[1:-1]
+                return _slot(number)
+            return value
+
+        if not tools:
+            return None, texts
+        described = shown(json.loads(tools))
+        if self._tokenizer.id_of('<|tool_call_start|>') is None:  # as OpenAI's interface has them
+            described = [{'type': 'function', 'function': tool} for tool in described]
+        return described, texts
 
     def _range(self, *bounds: int) -> range:
         """Bound the loops of one rendering, so that no template runs for ever."""
@@ -147,16 +227,18 @@ class ChatTemplate:
             raise OverflowError(f'it counts further than {_MOST_STEPS}')
         return numbers
 
-    def _parts(self, messages: list[dict[str, str]], prompt: bool = True) -> list[str]:
-        """Render, and return the text around the slots, one part more than there are slots."""
+    def _parts(self, messages: list[dict[str, str]], prompt: bool = True,
+               tools: list[Any] | None = None) -> tuple[list[str], list[int]]:
+        """Render, and return the text around the slots, and the numbers of the slots."""
         self._steps = 0
         text = self._template.render(
-            messages=messages, add_generation_prompt=prompt, tools=None, documents=None,
+            messages=messages, add_generation_prompt=prompt, tools=tools, documents=None,
             **self._tokens)
         parts = _SLOT.split(text)
-        if [_slot(int(n)) for n in parts[1::2]] != [m['content'] for m in messages]:
+        slots = [int(number) for number in parts[1::2]]
+        if [_slot(n) for n in slots if n < _TOOL_SLOTS] != [m['content'] for m in messages]:
             raise ValueError('it does not write every message once and in order')
-        return parts[::2]
+        return parts[::2], slots
 
 
 class _Generation(Extension):
@@ -190,6 +272,12 @@ def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
+
+
+def _cannot_call(reason: str) -> LfmError:
+    return LfmError(ErrorCode.UNSUPPORTED, 'the chat template of this model cannot tell it of '
+                    f'tools ({reason}): send no tools, or use the chat_template.jinja that was '
+                    'published with the model')
 
 
 def _invalid(error: Exception, when: str = '') -> LfmError:

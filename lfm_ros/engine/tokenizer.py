@@ -66,6 +66,20 @@ class Tokenizer:
         """Return the id of one token, by its exact text."""
         return self._inner.token_to_id(token)
 
+    def to_json(self) -> str:
+        """Return it in the format of the library ``tokenizers``."""
+        return str(self._inner.to_str())
+
+    def opening_ids(self) -> list[int]:
+        """Return the ids that every text begins with, by the tokenizer's own rule."""
+        ids: list[int] = self._inner.encode('').ids
+        return ids
+
+    def has_control(self, text: str) -> bool:
+        """Tell whether a control token would be found in a text of a template."""
+        return bool(self._control.search(text)) or \
+            not self.control_ids.isdisjoint(self.encode_control(text))
+
     def piece(self, token_id: int) -> str:
         """Return what one token stands for, as far as it is text on its own."""
         return self._inner.decode([token_id], skip_special_tokens=False)

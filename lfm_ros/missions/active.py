@@ -9,10 +9,14 @@ from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.runner import Interrupted
 from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.tools import refusal
+from lfm_ros.engine.tools import to_json
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions import refusals
 from lfm_ros.missions.answering import Answering
+from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.raw import RawText
 from lfm_ros.missions.request import Request
 from lfm_ros.missions.store import MissionStore
 
@@ -95,12 +99,18 @@ class ActiveTurn:
         self._store.busy.discard(self.mission_id)
         answer = self.turn.generation
         self.request.complete(answer.text, answer.finish_reason,
-                              self.turn.usage(self.request.queued))
+                              self.turn.usage(self.request.queued),
+                              tool_calls=answer.calls_made,
+                              choice_logprobs=self.turn.choice_logprobs)
 
     def fail(self, error: LfmError) -> None:
         """Undo the turn and answer the request with an error."""
-        turn = self.turn
         self.undo()
+        self.refuse(error)
+
+    def refuse(self, error: LfmError) -> None:
+        """Answer the request with an error; the turn stays as it is."""
+        turn = self.turn
         if turn:
             self.request.fail(error, turn.generation.text, turn.usage(self.request.queued))
         else:
@@ -120,10 +130,9 @@ class ActiveTurn:
         query, store = self.request.query, self._store
         self.check()
         try:
-            mission = store.get_or_create(query.mission_id)
-            self.turn = turn = Answering(
-                mission, query.prompt, self._sampling, self._limits, query.aside,
-                self.request.interrupt, query.images)
+            mission = self._mission()
+            self.turn = turn = Answering(mission, query, self._sampling, self._limits,
+                                         self.request.interrupt)
             turn.hurried = self._patient
             store.make_room_to_look(query.images, query.mission_id)
             yield from turn.look()
@@ -133,5 +142,19 @@ class ActiveTurn:
                 raise NoRoomYet from error
             raise
         yield from turn.steps()
-        if not query.aside:
-            store.commit(query.mission_id)
+        if not (query.aside or query.raw):
+            store.commit(query.mission_id, mission)
+
+    def _mission(self) -> Mission:
+        """Return the mission that is asked, with the tools that it is to have."""
+        query, store = self.request.query, self._store
+        if query.raw:
+            return RawText(query.mission_id, store.model, query.suffix)
+        mission = store.get_or_create(query.mission_id)
+        tools = to_json(query.tools)
+        if tools and tools != mission.tools:
+            mission = store.with_tools(mission, tools)
+        if query.results and not mission.awaits_results:
+            raise refusal(f"mission '{query.mission_id}' waits for no tool results, its last "
+                          'answer called nothing: send a prompt')
+        return mission

@@ -3,20 +3,36 @@
 """A turn of a mission while it is in progress."""
 from __future__ import annotations
 
-from collections.abc import Generator
-from collections.abc import Sequence
+from collections.abc import Generator as Steps
 from dataclasses import asdict
+from dataclasses import replace
 import json
 import time
 
+from lfm_ros.engine.choices import score_choices
+from lfm_ros.engine.form import Form
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import Limits
-from lfm_ros.engine.picture import ImageSource
+from lfm_ros.engine.generation import Rules
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.runner import Interrupt
+from lfm_ros.engine.sampling import Sampler
 from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.state import Mark
+from lfm_ros.engine.tools import AUTO
+from lfm_ros.engine.tools import from_json
+from lfm_ros.engine.tools import NONE
+from lfm_ros.engine.tools import refusal
+from lfm_ros.engine.tools import REQUIRED
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.entry import RESULTS
+from lfm_ros.missions.entry import to_prompt
+from lfm_ros.missions.entry import TURN
 from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.request import Query
 from lfm_ros.missions.request import Usage
+import numpy as np
 
 # Tokens of a prompt that are read in one call while other answers wait: they take 0.1 to 0.2 s of
 # two cores with LFM2-350M.
@@ -27,38 +43,37 @@ class Answering:
     """
     A turn in progress: it commits whole, or the mission is as it was.
 
+    :param mission: with the tools that the query wants.
     :param limits: when the answer ends; its ``room`` is filled in here.
-    :param aside: forget the turn afterwards.
-    :param images: to look at, by :meth:`look`.
     :ivar generation: the answer as far as it is written.
     :ivar hurried: whether others wait while it reads; its calls are then short ones.
     :ivar prompt_tokens: tokens read for this turn; ``cached_tokens``: those known before.
-    :raises LfmError: when the question does not fit.
+    :ivar choice_logprobs: of the choices of the query, where it wants them.
+    :raises LfmError: when the question does not fit, or asks for what the model cannot do.
     """
 
-    def __init__(self, mission: Mission, prompt: str, sampling: Sampling, limits: Limits,
-                 aside: bool = False, interrupt: Interrupt | None = None,
-                 images: Sequence[ImageSource] = ()) -> None:
+    def __init__(self, mission: Mission, query: Query, sampling: Sampling, limits: Limits,
+                 interrupt: Interrupt | None = None) -> None:
         self._mission = mission
-        self._prompt = prompt
-        self._words = mission.encode(prompt)
-        self._aside = aside
+        self._query = query
+        self._pictures: list[Picture] = []
+        if query.images:
+            mission.model.sight()  # refuses a text model
+        self._words = self._encode()
         self._interrupt = interrupt
         self._stop = limits.stop
-        self._sampling = json.dumps(asdict(sampling))
+        self._chosen = sampling
         self._wanted = limits.max_tokens
         self._forgotten_before = mission.forgotten
         limits = Limits(limits.max_tokens, limits.stop, mission.closing_tokens)
         self.generation = Generation(mission.model, mission.state, sampling, limits, interrupt)
+        self.generation.rules = rules_of(query, mission)
         self.prompt_tokens = 0
         self.cached_tokens = 0
+        self.choice_logprobs: list[float] = []
         self.time_to_first_token = 0.0
         self.image_seconds = 0.0
         self.hurried = False
-        self._images = images
-        self._pictures: list[Picture] = []
-        if images:
-            mission.model.sight()  # refuses a text model
 
     @property
     def most_tokens(self) -> int:
@@ -73,9 +88,10 @@ class Answering:
                      sum(picture.tokens for picture in pictures), self.time_to_first_token,
                      answer.tokens_per_second, seconds_queued,
                      self._mission.forgotten - self._forgotten_before,
-                     sum(picture.tiles for picture in pictures), self.image_seconds)
+                     sum(picture.tiles for picture in pictures), self.image_seconds,
+                     answer.forced)
 
-    def look(self) -> Generator[str, None, None]:
+    def look(self) -> Steps[str, None, None]:
         """
         Take the images in: decode, resize and encode them.
 
@@ -84,15 +100,15 @@ class Answering:
         :returns: after every piece of the work, an empty text.
         :raises LfmError: when an image cannot be used, or does not fit.
         """
-        if not self._images:
+        if not self._query.images:
             return
         sight = self._mission.model.sight()
-        for image in self._images:
+        for image in self._query.images:
             started = time.monotonic()
             self._pictures.append(sight.take_in(image))
             self.image_seconds += time.monotonic() - started
             yield ''
-        self._words = self._mission.encode(self._prompt, self._pictures)
+        self._words = self._encode()
         for picture in self._pictures:
             started = time.monotonic()
             for _ in self._mission.sight.look(picture, self._interrupt):
@@ -105,7 +121,7 @@ class Answering:
         """Let go of what was looked at for a turn that did not come about."""
         self._mission.sight.clear()
 
-    def steps(self) -> Generator[str, None, None]:
+    def steps(self) -> Steps[str, None, None]:
         """
         Work until the turn is committed; closing the generator earlier undoes it.
 
@@ -125,7 +141,8 @@ class Answering:
         point = mission.save()
         committed = False
         try:
-            mission.add_question(self._words, self._pictures)
+            mission.add_question(self._words, self._pictures, bool(self._query.results),
+                                 self._asks)
             self.prompt_tokens = len(mission.ids) - self.cached_tokens
             while True:
                 if self.hurried:
@@ -134,18 +151,77 @@ class Answering:
                 if not mission.unread:
                     break
                 yield ''
+            if self._query.form.choice_logprobs:
+                logits = logits.copy()  # the buffer is used for what follows
+                yield from self._weigh_choices(logits)
             asked = mission.state.mark() if self._stop else None
             for piece in self.generation.steps(logits, mission.ids):
                 self.time_to_first_token = self.time_to_first_token or \
                     time.monotonic() - started + self.image_seconds
                 yield piece
-            if not self._aside:
-                if self.generation.stopped_by_text and asked:
-                    mission.commit_text(self._prompt, self.generation.text, asked,
-                                        self._sampling)
-                else:
-                    mission.commit_ids(self._prompt, self.generation, self._sampling)
+            if not (self._query.aside or self._query.raw):
+                self._commit(asked)
                 committed = True
         finally:
             if not committed:
                 mission.undo(point)
+
+    @property
+    def _asks(self) -> bool:
+        """Tell whether the user says something, besides what functions gave back."""
+        return bool(self._query.prompt or self._query.images)
+
+    def _encode(self) -> list[int]:
+        """Return the ids of what is to be answered."""
+        return self._mission.encode(self._query.prompt, self._pictures, self._query.results)
+
+    def _weigh_choices(self, logits: np.ndarray) -> Steps[str, None, None]:
+        """See how likely each choice is, and settle on one of them by that."""
+        model, choices = self._mission.model, self._query.form.choices
+        scoring = score_choices(model, self._mission.state, logits, choices, self._interrupt)
+        while True:
+            try:
+                next(scoring)
+            except StopIteration as end:
+                self.choice_logprobs = end.value
+                break
+            yield ''
+        sampling = replace(self._chosen, repetition_penalty=1.0)
+        chosen = Sampler(sampling, (), len(choices)).choose(np.array(self.choice_logprobs))
+        self.generation.rules = Rules(model.grammars.follow(Form(choices=(choices[chosen],))))
+
+    def _commit(self, asked: Mark | None) -> None:
+        """Make it a turn of the mission."""
+        query, answer = self._query, self.generation
+        kind, prompt = (RESULTS, to_prompt(query.results, query.prompt)) if query.results else \
+            (TURN, query.prompt)
+        sampling = json.dumps(asdict(self._chosen))
+        if answer.stopped_by_text and asked:
+            self._mission.commit_text(prompt, answer, asked, sampling, kind)
+        else:
+            self._mission.commit_ids(prompt, answer, sampling, kind)
+
+
+def rules_of(query: Query, mission: Mission) -> Rules:
+    """
+    Return what the answer to a query may be.
+
+    :raises LfmError: INVALID_FORMAT, INVALID_TOOL, UNSUPPORTED.
+    """
+    model, choice = mission.model, query.tool_choice
+    if query.form.name:
+        return Rules(model.grammars.follow(query.form))
+    tools = from_json(mission.tools)
+    if choice == NONE or choice == AUTO and not tools:
+        return Rules()
+    if choice not in (AUTO, REQUIRED, *(tool.name for tool in tools)):
+        known = ', '.join(tool.name for tool in tools) or 'none'
+        raise refusal(f'tool_choice is {choice!r}: set it to {AUTO}, {NONE}, {REQUIRED} or the '
+                      f'name of a tool of the mission, which are {known}')
+    if not tools:
+        raise refusal(f'tool_choice is {choice!r} and the mission has no tools: send tools')
+    if model.calling is None:
+        raise LfmError(ErrorCode.UNSUPPORTED, f'{model.name} was not made to call tools, its '
+                       'tokenizer has no token for that: send no tools')
+    return Rules(model.grammars.follow_source(model.calling.grammar(tools, choice), 'tools'),
+                 tools)

@@ -10,11 +10,14 @@ import json
 
 from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.picture import Picture
+from lfm_ros.engine.tools import ToolResult
 import numpy as np
 
 HEAD = 'head'                # the system prompt, as the template puts it
 OBSERVATION = 'observation'  # a line of the user message that the next question ends
 TURN = 'turn'                # a question with its answer
+RESULTS = 'results'          # what functions gave back that were called, with the answer to it
+TURNS = (TURN, RESULTS)
 
 LITTLE = np.dtype('<i4')
 
@@ -25,7 +28,8 @@ class Entry:
     A part of a mission that was committed whole.
 
     :param tokens: how many ids it added; ``calls`` how many calls they are read in.
-    :param prompt: the text that came in; ``text`` the answer.
+    :param prompt: the text that came in, of RESULTS as :func:`to_prompt` writes it; ``text`` the
+        answer with the calls in it. Of the HEAD: the system prompt, and the tools as JSON.
     :param sampling: how the answer was chosen, as JSON.
     :param images: that came in with the text, before it.
     :param time: of the commit, in seconds since 1970; the robot's clock may jump.
@@ -70,6 +74,18 @@ def digest_of(parent: str, entry: Entry, ids: Sequence[int], calls: Sequence[int
     found.update(b'|')
     found.update(pack(calls))
     return found.hexdigest()
+
+
+def to_prompt(results: Sequence[ToolResult], prompt: str) -> str:
+    """Return results of functions and the words behind them as one text."""
+    return json.dumps({'tool_results': [{'name': r.name, 'content': r.content} for r in results],
+                       'prompt': prompt}, ensure_ascii=False)
+
+
+def from_prompt(text: str) -> tuple[list[ToolResult], str]:
+    """Return what :func:`to_prompt` was given."""
+    found = json.loads(text)
+    return [ToolResult(**result) for result in found['tool_results']], found['prompt']
 
 
 def pack(numbers: Sequence[int]) -> bytes:

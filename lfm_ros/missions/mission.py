@@ -12,25 +12,30 @@ import time
 
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import IN_COMPANY
-from lfm_ros.engine.generation import STOP
+from lfm_ros.engine.generation import TOOL_CALLS
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.state import Mark
 from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.engine.tools import ToolResult
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.entry import Entry
+from lfm_ros.missions.entry import from_prompt
 from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
+from lfm_ros.missions.entry import RESULTS
 from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.entry import TURNS
 from lfm_ros.missions.overflow import choose_oldest
 from lfm_ros.missions.overflow import FORGET
 from lfm_ros.missions.overflow import REFUSE
 from lfm_ros.missions.sight import Sight
 from lfm_ros.missions.transcript import calls_until
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.wording import Wording
 import numpy as np
 
 KEPT_MARKS = 32  # places to which a rewind costs nothing; between them it reads again
@@ -73,7 +78,7 @@ class Mission(Transcript):
         self.before_cut: Callable[[], None] = lambda: None  # keys and values are about to change
         self._marks = [self.state.mark()]
         self._message: int | None = None  # where the open user message begins
-        self._frame = model.template.frame
+        self._wording = Wording(model)
         self.sight = Sight(model)
         if ids is not None:
             self._push(ids)
@@ -92,6 +97,40 @@ class Mission(Transcript):
         return mission
 
     @property
+    def tools(self) -> str:
+        """Return the functions that the model may call here, as JSON; empty for none."""
+        return self.entries[0].text
+
+    @property
+    def awaits_results(self) -> bool:
+        """Tell whether the last answer called functions."""
+        turns = [entry for entry in self.entries if entry.kind in TURNS]
+        return bool(turns) and turns[-1].finish_reason == TOOL_CALLS
+
+    def with_tools(self, tools: str) -> Mission:
+        """
+        Return a mission in which the same was said, with other tools; it is to be read.
+
+        :param tools: as JSON of :mod:`lfm_ros.engine.tools`.
+        :raises LfmError: UNSUPPORTED, and PROMPT_TOO_LONG when they fill half of the context.
+        """
+        other, prompt = Mission(self.mission_id, self.model, overflow=self.overflow), \
+            self.entries[0].prompt
+        head, limit = self.model.template.head(prompt, tools), self.model.context_length
+        if len(head) > limit // 2:
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the system prompt and the tools have '
+                           f'{len(head)} tokens and the context holds {limit}: describe less or '
+                           'raise model.context_length')
+        other._push(head)
+        other.add(HEAD, prompt, tools)
+        for entry, ids, _ in self.parts(1):
+            other._push(ids)
+            other.add(entry.kind, entry.prompt, entry.text, entry.finish_reason, entry.sampling,
+                      entry.time, entry.images)
+        other._find_message()
+        return other
+
+    @property
     def nbytes(self) -> int:
         """Return the memory that the mission takes."""
         marks = sum(m.nbytes for m in self._marks)
@@ -101,7 +140,7 @@ class Mission(Transcript):
     @property
     def closing_tokens(self) -> int:
         """Return how many tokens close an answer."""
-        return len(self._frame.answer_close)
+        return len(self._wording.frame.answer_close)
 
     def fork(self, mission_id: str) -> Mission:
         """Return a copy under another name."""
@@ -144,18 +183,22 @@ class Mission(Transcript):
             pass
         if not self.unread:
             self.sight.clear()
-        self._push([*self._open_message(), *line])
+        opening = self._wording.around(self._message is not None)[0]
+        self._open_message()
+        self._push([*opening, *line])
         self.add(OBSERVATION, text, images=images)
 
     def tell(self, turn: Entry) -> None:
         """Add a turn of another mission as it was said there; it is to be read."""
-        words = self.encode(turn.prompt, turn.images)
-        answer = self.model.tokenizer.encode(turn.text)
+        results, prompt = from_prompt(turn.prompt) if turn.kind == RESULTS else ((), turn.prompt)
+        words = self.encode(prompt, turn.images, results)
+        answer = self._wording.answer(turn.text, bool(self.tools))
         for _ in self.make_room(len(words) + len(answer), 1):
             pass
-        self._push([*self._open_message(), *words, *self._frame.answer_open, *answer,
-                    *self._frame.answer_close])
-        self.add(TURN, turn.prompt, turn.text, turn.finish_reason, turn.sampling, turn.time,
+        opening, closing = self._wording.around(self._message is not None, bool(results),
+                                                bool(prompt or turn.images))
+        self._push([*opening, *words, *closing, *answer, *self._wording.frame.answer_close])
+        self.add(turn.kind, turn.prompt, turn.text, turn.finish_reason, turn.sampling, turn.time,
                  turn.images)
         self._message = None
 
@@ -191,28 +234,16 @@ class Mission(Transcript):
         while self.unread:
             self.read_next()
 
-    def encode(self, text: str, images: Sequence[Picture] = ()) -> list[int]:
+    def encode(self, text: str, images: Sequence[Picture] = (),
+               results: Sequence[ToolResult] = ()) -> list[int]:
         """
-        Return the ids of text from outside, those of images before it.
+        Return the ids of text from outside, those of results and images before it.
 
         :raises LfmError: when it leaves no room for an answer of one token.
         """
-        tokenizer, limit = self.model.tokenizer, self.model.context_length
-        if len(text) > limit * tokenizer.longest:  # not worth the time
-            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the text has {len(text)} characters and '
-                           f'the context holds {limit} tokens: send less text or raise '
-                           'model.context_length')
-        shown = [i for image in images for i in self.model.sight().ids(image)]
-        ids = shown + tokenizer.encode(text)
-        frame = self._frame
-        taken = self.head_tokens + len(frame.user_open) + len(frame.answer_open) + 1 \
-            + len(frame.answer_close)
-        if taken + len(ids) > limit:
-            what, less = ('text has', 'text') if not shown else \
-                (f'{len(images)} images and the text have', 'or smaller images')
-            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the {what} {len(ids)} tokens and the '
-                           f'context holds {limit}, {taken} of them taken: send less {less} or '
-                           'raise model.context_length')
+        ids = self._wording.words(text, images, self.head_tokens)
+        if results:
+            ids = self._wording.results(results, ids)
         if self.overflow == REFUSE:
             self._check_room(len(ids))
         return ids
@@ -232,7 +263,7 @@ class Mission(Transcript):
         if self.overflow != REFUSE and len(self.ids) - head > room:
             # Half of the context stays at most, so that the next turns need not do this again.
             count = choose_oldest(self.entries[1:], room, min(room, limit // 2),
-                                  len(self._frame.user_open))
+                                  len(self._wording.frame.user_open))
             everything = count == len(self.entries) - 1  # no keys are left to be moved
             if count and (self.overflow == FORGET or everything):
                 self.forget(count)
@@ -247,14 +278,14 @@ class Mission(Transcript):
     def forget(self, count: int) -> None:
         """Let the oldest entries go; the rest is to be read again."""
         self.before_cut()
-        _, tokens = self.drop_oldest(count, len(self._frame.user_open))
+        _, tokens = self.drop_oldest(count, len(self._wording.frame.user_open))
         self.forgotten += tokens
         self.reread()
 
     def slide(self, count: int, rotary: Rotary) -> None:
         """Let the oldest entries go and move the keys and values of the rest."""
         self.before_cut()
-        start, tokens = self.drop_oldest(count, len(self._frame.user_open))
+        start, tokens = self.drop_oldest(count, len(self._wording.frame.user_open))
         self.state.slide(start, tokens, rotary)
         self.calls, self.unread = self.calls + self.unread, []
         self._marks = [m if m.position <= start else m.moved(tokens)
@@ -272,7 +303,7 @@ class Mission(Transcript):
         :param turns: how many turns to keep. The state comes from the nearest mark; what lies
             between is read again, in the calls of the first time.
         """
-        ends = [place + 1 for place, entry in enumerate(self.entries) if entry.kind == TURN]
+        ends = [place + 1 for place, entry in enumerate(self.entries) if entry.kind in TURNS]
         if not 0 <= turns <= len(ends):
             raise LfmError(ErrorCode.UNKNOWN_TURN, f"mission '{self.mission_id}' has "
                            f'{len(ends)} turns: keep 0 to {len(ends)} of them')
@@ -311,21 +342,31 @@ class Mission(Transcript):
         self._message = point.message
         self.sight.clear()
 
-    def add_question(self, words: Sequence[int], images: Sequence[Picture] = ()) -> None:
-        """End the user message with a question, see :meth:`encode`, and open the answer."""
-        self.sight.asked = tuple(images)
-        self._push([*self._open_message(), *words, *self._frame.answer_open])
+    def add_question(self, words: Sequence[int], images: Sequence[Picture] = (),
+                     results: bool = False, asks: bool = True) -> None:
+        """
+        Say what is to be answered, and open the answer.
 
-    def commit_ids(self, prompt: str, answer: Generation, sampling: str = '') -> None:
+        :param words: see :meth:`encode`.
+        :param results: whether they begin with results; ``asks`` whether the user says something.
+        """
+        self.sight.asked = tuple(images)
+        opening, closing = self._wording.around(self._message is not None, results, asks)
+        self._open_message()
+        self._push([*opening, *words, *closing])
+
+    def commit_ids(self, prompt: str, answer: Generation, sampling: str = '',
+                   kind: str = TURN) -> None:
         """Make a question and the tokens of its answer a turn."""
         self.ids.extend(answer.ids[:answer.read])
         self.calls.extend(answer.calls)
         # The last token was chosen but not read; it is read with what closes the answer, whose
         # first token the end token is.
         rest = answer.unread[:-1] if answer.ended else answer.unread
-        self._close(rest, prompt, answer.text, answer.finish_reason, sampling)
+        self._close(rest, prompt, answer.record, answer.finish_reason, sampling, kind)
 
-    def commit_text(self, prompt: str, text: str, asked: Mark, sampling: str = '') -> None:
+    def commit_text(self, prompt: str, answer: Generation, asked: Mark, sampling: str = '',
+                    kind: str = TURN) -> None:
         """
         Make a question and a text that ended before a stop text a turn.
 
@@ -335,7 +376,8 @@ class Mission(Transcript):
         :param asked: the state after the question.
         """
         self.state.restore(asked)
-        self._close(self.model.tokenizer.encode(text), prompt, text, STOP, sampling)
+        self._close(self._wording.answer(answer.record, bool(self.tools)), prompt, answer.record,
+                    answer.finish_reason, sampling, kind)
 
     def remember(self) -> None:
         """Keep a mark here; the first one, after the system prompt, stays."""
@@ -368,12 +410,11 @@ class Mission(Transcript):
         self.calls, self.unread = calls[:place], calls[place:]
 
     def _close(self, rest: Sequence[int], prompt: str, text: str, finish_reason: str,
-               sampling: str) -> None:
+               sampling: str, kind: str) -> None:
         assert self._message is not None, 'no question was added'
         self.remember()
-        self._push([*rest, *self._frame.answer_close])
-        self.add(TURN, prompt, text, finish_reason, sampling, time.time(),
-                 self.sight.asked)
+        self._push([*rest, *self._wording.frame.answer_close])
+        self.add(kind, prompt, text, finish_reason, sampling, time.time(), self.sight.asked)
         self._message = None
         self.sight.clear()
 
@@ -386,12 +427,10 @@ class Mission(Transcript):
     def _push(self, ids: Sequence[int]) -> None:
         self.push(ids, [len(c) for c in self.model.chunks(ids)])
 
-    def _open_message(self) -> Sequence[int]:
-        """Return the ids that open a user message, none if one is open."""
-        if self._message is not None:
-            return ()
-        self._message = len(self.ids)
-        return self._frame.user_open
+    def _open_message(self) -> None:
+        """Take note that the message of the user begins here, unless one is open."""
+        if self._message is None:
+            self._message = len(self.ids)
 
     def _find_message(self) -> None:
         """Find the open user message: the observations behind the last turn."""
@@ -402,9 +441,8 @@ class Mission(Transcript):
 
     def around(self, tokens: int, answer: int) -> int:
         """Return how many tokens a question and an answer of that length add here."""
-        frame = self._frame
-        opening = 0 if self._message is not None else len(frame.user_open)
-        return opening + tokens + len(frame.answer_open) + answer + len(frame.answer_close)
+        opening, closing = self._wording.around(self._message is not None)
+        return len(opening) + tokens + len(closing) + answer + self.closing_tokens
 
     def _check_room(self, tokens: int) -> None:
         """Refuse what leaves no room for an answer of one token."""

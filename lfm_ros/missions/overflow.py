@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lfm_ros.missions.entry import Entry
-from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.entry import TURNS
 
 REFUSE = 'refuse'
 FORGET = 'forget'
@@ -31,9 +31,9 @@ def choose_oldest(entries: Sequence[Entry], allowed: int, wanted: int, opening: 
     total = sum(entry.tokens for entry in entries)
     count = 0
     for place, entry in enumerate(entries, 1):
-        if total <= wanted or TURN not in {e.kind for e in entries[count:]}:
+        if total <= wanted or not any(e.kind in TURNS for e in entries[count:]):
             break
-        if entry.kind == TURN:
+        if entry.kind in TURNS:
             total -= sum(e.tokens for e in entries[count:place])
             count = place
     kept = 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Mapping
+from collections.abc import Sequence
 from collections.abc import Sized
 from dataclasses import dataclass
 from dataclasses import field
@@ -16,9 +17,18 @@ import time
 from typing import Any
 import uuid
 
+from lfm_ros.engine.form import Form
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.engine.tools import AUTO
+from lfm_ros.engine.tools import check_tools
+from lfm_ros.engine.tools import NONE
+from lfm_ros.engine.tools import refusal
+from lfm_ros.engine.tools import REQUIRED
+from lfm_ros.engine.tools import Tool
+from lfm_ros.engine.tools import ToolCall
+from lfm_ros.engine.tools import ToolResult
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 
@@ -34,6 +44,7 @@ LONGEST_ID = 128
 LONGEST_TIMEOUT = 86400.0
 LONGEST_PROMPT = 1 << 20
 MOST_IMAGES = 16
+MOST_RESULTS = 64
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +59,12 @@ class Query:
     :param timeout: seconds from arrival to the end of the answer; 0: the node's parameter.
     :param images: to look at, in this order, before the prompt.
     :param aside: answer from the mission's memory, then forget the turn.
+    :param form: that the answer must have.
+    :param tools: that the mission is given; none: those that it has.
+    :param tool_choice: auto, none, required, or the name of a tool.
+    :param results: of the functions that the last answer called; then the prompt may be empty.
+    :param raw: continue the prompt as it stands, without chat template and mission; ``suffix``
+        what comes behind the answer then.
     """
 
     prompt: str
@@ -59,12 +76,21 @@ class Query:
     stop: tuple[str, ...] = ()
     aside: bool = False
     images: tuple[ImageSource, ...] = ()
+    form: Form = Form()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = AUTO
+    results: tuple[ToolResult, ...] = ()
+    raw: bool = False
+    suffix: str = ''
 
     def check(self) -> None:
         """Refuse what cannot be answered whatever the state of the mission."""
         check_mission_id(self.mission_id)
+        if len(self.request_id) > LONGEST_ID:
+            raise LfmError(ErrorCode.INVALID_VALUE, f'request_id has {len(self.request_id)} '
+                           f'characters: send {LONGEST_ID} at most, or none')
         check_text(self.prompt, 'prompt')
-        if not self.prompt.strip():
+        if not (self.prompt.strip() or self.results or self.raw):
             raise LfmError(ErrorCode.EMPTY_PROMPT, 'the prompt is empty: send a question')
         if len(self.prompt) > LONGEST_PROMPT:
             raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the prompt has {len(self.prompt)} '
@@ -84,6 +110,45 @@ class Query:
             if len(text) > LONGEST_STOP:
                 raise LfmError(ErrorCode.INVALID_VALUE, f'a stop text has {len(text)} '
                                f'characters: send {LONGEST_STOP} at most')
+        self.form.check()
+        if self.form.name and self.stop:
+            raise LfmError(ErrorCode.INVALID_FORMAT, 'response_format and stop are both set, and '
+                           'only one of them can say where the answer ends: leave stop empty')
+        self._check_tools()
+        self._check_raw()
+
+    def _check_tools(self) -> None:
+        check_tools(self.tools)
+        if self.form.name and self.tool_choice not in (AUTO, NONE):
+            raise refusal('response_format and tool_choice are both set: an answer is one or the '
+                          'other, leave one of them empty')
+        if len(self.tool_choice) > LONGEST_ID:
+            raise refusal(f'tool_choice has {len(self.tool_choice)} characters: use '
+                          f'{AUTO}, {NONE}, {REQUIRED} or the name of a tool')
+        if len(self.results) > MOST_RESULTS:
+            raise refusal(f'there are {len(self.results)} tool results: send {MOST_RESULTS} at '
+                          'most')
+        for result in self.results:
+            check_text(result.name, 'name of a tool result')
+            check_text(result.content, 'tool result')
+            if len(result.content) > LONGEST_PROMPT or len(result.name) > LONGEST_ID:
+                raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'a tool result has '
+                               f'{len(result.content)} characters: send {LONGEST_PROMPT} at most')
+
+    def _check_raw(self) -> None:
+        check_text(self.suffix, 'suffix')
+        if len(self.suffix) > LONGEST_PROMPT:
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the suffix has {len(self.suffix)} '
+                           f'characters: send {LONGEST_PROMPT} at most')
+        if self.suffix and not self.raw:
+            raise LfmError(ErrorCode.INVALID_VALUE, 'suffix is set without raw: set raw to fill '
+                           'in between prompt and suffix')
+        if self.raw and (self.images or self.tools or self.results):
+            raise LfmError(ErrorCode.INVALID_VALUE, 'raw is set together with images, tools or '
+                           'tool results, which belong to a conversation: send one or the other')
+        if self.raw and not (self.prompt or self.suffix):
+            raise LfmError(ErrorCode.EMPTY_PROMPT, 'prompt and suffix are empty: send what is to '
+                           'be continued')
 
 
 @dataclass(frozen=True)
@@ -100,6 +165,7 @@ class Usage:
     forgotten_tokens: int = 0
     image_tiles: int = 0
     image_seconds: float = 0.0
+    forced_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,7 +179,8 @@ class Answer:
     error_code: int = ErrorCode.NONE
     error_msg: str = ''
     usage: Usage = Usage()
-    tool_calls: tuple[Any, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    choice_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,11 +265,13 @@ class Request:
             self._on_piece = None
 
     def complete(self, text: str, finish_reason: str, usage: Usage = Usage(),
-                 error: LfmError | None = None) -> None:
+                 error: LfmError | None = None, tool_calls: Sequence[ToolCall] = (),
+                 choice_logprobs: Sequence[float] = ()) -> None:
         """Answer the request."""
         self.answer = Answer(
             self.request_id, self.query.mission_id, text, finish_reason,
-            error.code if error else ErrorCode.NONE, error.message if error else '', usage)
+            error.code if error else ErrorCode.NONE, error.message if error else '', usage,
+            tuple(tool_calls), tuple(choice_logprobs))
         if self._seq or not error:
             self.emit('', done=True)
         self._complete.set()

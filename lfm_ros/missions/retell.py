@@ -11,7 +11,7 @@ from lfm_ros.errors import LfmError
 from lfm_ros.missions.entry import Entry
 from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
-from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.entry import TURNS
 from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.overflow import FORGET
 from lfm_ros.missions.transcript import Transcript
@@ -34,6 +34,9 @@ def retell(told: Transcript, blank: Mission) -> Mission:
             ids = model.template.head(head.prompt)
             if len(ids) <= model.context_length // 2:
                 mission = Mission(told.mission_id, model, ids, head.prompt)
+    if head and head.text:
+        with suppress(LfmError):  # a model that cannot call, it goes on without tools
+            mission = mission.with_tools(head.text)
     mission.overflow = FORGET
     for entry in told.entries[1:]:
         with suppress(LfmError):  # a text that is longer than the context
@@ -41,7 +44,7 @@ def retell(told: Transcript, blank: Mission) -> Mission:
                 entry = _shown_again(entry, model)
             if entry.kind == OBSERVATION:
                 mission.observe(entry.prompt, entry.images)
-            elif entry.kind == TURN:
+            elif entry.kind in TURNS:
                 mission.tell(entry)
     mission.overflow = blank.overflow
     return mission

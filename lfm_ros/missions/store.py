@@ -121,9 +121,27 @@ class MissionStore:
             raise
         # Nobody waits for an observation: it goes to the disk with others, or with a turn.
 
-    def commit(self, mission_id: str) -> None:
-        """Have the log hold what a mission holds; when that fails, storage.trouble says so."""
+    def with_tools(self, mission: Mission, tools: str) -> Mission:
+        """
+        Return a mission as it would be with other tools; :meth:`commit` puts it in the place.
+
+        :raises LfmError: UNSUPPORTED, PROMPT_TOO_LONG, OVER_BUDGET.
+        """
+        other = mission.with_tools(tools)
+        self._free(other.state.nbytes_at(min(len(other.ids), self.model.context_length)),
+                   mission.mission_id)
+        other.before_cut = self.storage.settle
+        return other
+
+    def commit(self, mission_id: str, changed: Mission | None = None) -> None:
+        """
+        Have the log hold what a mission holds; when that fails, storage.trouble says so.
+
+        :param changed: what is in its place from now on.
+        """
         slot = self._slots[mission_id]
+        if changed and changed is not slot.mission:
+            slot.mission, slot.stored, slot.storing = changed, '', ''
         mission = slot.mission
         assert mission
         turns = mission.turn_count
@@ -220,11 +238,13 @@ class MissionStore:
         self._store(slot)
         self.storage.settle()
         return Package.of(slot.transcript or self.storage.read(mission_id),
-                          self.storage.checkpoints, self.model.name)
+                          self.storage.checkpoints, self.model.name, self.storage.vault)
 
     def export(self, mission_id: str, file: Path) -> int:
         """
         Write a mission into a file, with its state where there is a place for states.
+
+        With a key it is encrypted: only those can import it who have the key.
 
         :returns: the size of the file in bytes.
         :raises LfmError: UNKNOWN_MISSION, STORAGE_FAILED.
@@ -239,7 +259,7 @@ class MissionStore:
         :returns: its name here.
         :raises LfmError: ARCHIVE_INVALID, MISSION_EXISTS, STORAGE_FAILED and others.
         """
-        with Archive(file) as archive:
+        with Archive(file, self.storage.vault) as archive:
             name, told = archive.name_here(mission_id, self._slots), archive.transcript
             self._check_place()
             if told.fingerprint == self.model.folder.fingerprint:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from lfm_ros.engine.picture import Picture
 from lfm_ros.missions.entry import digest_of
 from lfm_ros.missions.entry import Entry
-from lfm_ros.missions.entry import TURN
+from lfm_ros.missions.entry import TURNS
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Transcript:
         turns, position, start = [], self.head_tokens, self.head_tokens
         for entry in self.entries[1:]:
             position += entry.tokens
-            if entry.kind == TURN:
+            if entry.kind in TURNS:
                 turns.append(Turn(start, entry.prompt, entry.text, entry.finish_reason))
                 start = position
         return turns
@@ -80,7 +80,7 @@ class Transcript:
     @property
     def turn_count(self) -> int:
         """Return how many turns there are."""
-        return sum(entry.kind == TURN for entry in self.entries)
+        return sum(entry.kind in TURNS for entry in self.entries)
 
     def tokens_of(self, entries: int) -> int:
         """Return how many ids the first entries have."""
@@ -117,7 +117,7 @@ class Transcript:
         :returns: where in the ids they were, and how many of these are gone.
         """
         gone = self.entries[1:1 + count]
-        kept = opening if gone[-1].kind != TURN else 0
+        kept = opening if gone[-1].kind not in TURNS else 0
         start, tokens = self.head_tokens + kept, sum(e.tokens for e in gone) - kept
         first, last = self.entries[0].calls, sum(e.calls for e in self.entries[:1 + count])
         calls, rest = self.calls + self.unread, self.entries[1 + count:]

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros import msg
+from lfm_ros.engine.form import Form
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.sampling import RANGES
-from lfm_ros.errors import ErrorCode
-from lfm_ros.errors import LfmError
+from lfm_ros.engine.tools import AUTO
+from lfm_ros.engine.tools import Tool
+from lfm_ros.engine.tools import ToolResult
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import check_images
 from lfm_ros.missions.request import DEFAULT_MISSION
@@ -27,18 +29,24 @@ def to_query(message: msg.Query, images: Sequence[ImageSource] = ()) -> Query:
     Return the query of a message.
 
     :param images: of it, see :func:`to_frames`.
-    :raises LfmError: for what this version cannot do.
     """
-    if message.response_format:
-        raise LfmError(ErrorCode.UNSUPPORTED, 'response_format is not supported by this version: '
-                       'leave it empty')
     # A negative number stands for the parameter; NaN must reach the check of the values.
     sampling = {name: getattr(message.sampling, name) for name in (*RANGES, 'seed')}
     return Query(
         prompt=message.prompt, mission_id=message.mission_id or DEFAULT_MISSION,
         request_id=message.request_id, sampling=sampling, max_tokens=message.max_tokens,
         timeout=message.timeout, stop=tuple(message.stop), aside=message.aside,
-        images=tuple(images))
+        images=tuple(images), form=to_form(message.response_format),
+        tools=tuple(Tool(t.name, t.description, t.parameters) for t in message.tools),
+        tool_choice=message.tool_choice or AUTO,
+        results=tuple(ToolResult(r.name, r.content) for r in message.tool_results),
+        raw=message.raw, suffix=message.suffix)
+
+
+def to_form(message: msg.ResponseFormat) -> Form:
+    """Return the form of a message."""
+    return Form(message.json_schema, message.regex, tuple(message.choices), message.grammar,
+                message.choice_logprobs)
 
 
 def to_frames(message: Any) -> list[Any]:
@@ -62,7 +70,10 @@ def to_response(answer: Answer, stamp: Any, headers: Sequence[Header] = ()) -> m
     response = msg.Response(
         request_id=answer.request_id, mission_id=answer.mission_id, text=to_text(answer.text),
         finish_reason=answer.finish_reason, error_code=int(answer.error_code),
-        error_msg=answer.error_msg, usage=usage, image_headers=list(headers))
+        error_msg=answer.error_msg, usage=usage, image_headers=list(headers),
+        tool_calls=[msg.ToolCall(name=c.name, arguments=to_text(c.arguments))
+                    for c in answer.tool_calls],
+        choice_logprobs=list(answer.choice_logprobs))
     response.header.stamp = stamp
     return response
 

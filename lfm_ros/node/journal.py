@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import LONGEST_ID
 from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -48,9 +49,14 @@ class Journal:
         if not answer.error_code:
             return
         self.failed += 1
-        text = (f'{answer.finish_reason} [{int(answer.error_code)}] in mission '
-                f'{_short(answer.mission_id)}: {answer.error_msg}')
-        if answer.error_code >= _OURS and answer.error_code not in _EXPECTED:
+        code = ErrorCode(answer.error_code)
+        if code < _OURS:  # the sentence may quote the request, and only its sender is to read it
+            self._logger.info(f'a request was refused: {code.name} [{int(code)}]')
+            self._logger.debug(answer.error_msg)
+            return
+        text = (f'{answer.finish_reason} [{int(code)}] in mission {_short(answer.mission_id)}: '
+                f'{answer.error_msg}')
+        if code not in _EXPECTED:
             self._worry(answer.error_msg)
             self._logger.warning(text)
         else:
@@ -59,7 +65,10 @@ class Journal:
     def note_lost(self, mission_id: str, error: BaseException) -> None:
         """Take an observation into account that no mission will remember."""
         self.observations_lost += 1
-        text = f'an observation for mission {_short(mission_id)} was lost: {error}'
+        if isinstance(error, LfmError) and error.code == ErrorCode.INVALID_MISSION_ID:
+            text = 'an observation was lost: its mission_id is none'  # which may be anything
+        else:
+            text = f'an observation for mission {_short(mission_id)} was lost: {error}'
         self._worry(text)
         self._logger.warning(text, throttle_duration_sec=1.0)
 

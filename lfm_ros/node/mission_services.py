@@ -32,6 +32,7 @@ from lfm_ros.srv import Tokenize
 from rclpy.node import Node
 
 EXPORTS = 'exports'
+_LONGEST_NAME = 255  # bytes; of a file on Linux
 LONGEST_TEXT = 1 << 13  # characters; more would keep the executor from other calls
 
 
@@ -158,9 +159,10 @@ def _exported(store: MissionStore, name: str) -> Path:
     folder = store.storage.folder
     if folder is None:
         raise LfmError(ErrorCode.STORAGE_FAILED, 'there is no place for files: set missions.dir')
-    if not name or name in ('.', '..') or Path(name).name != name or '\0' in name:
+    if not name or name in ('.', '..') or Path(name).name != name or \
+            not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
         raise LfmError(ErrorCode.INVALID_VALUE, f'{name[:80]!r} is no name of a file: give one '
-                       f'without folders; it is in {folder / EXPORTS}')
+                       f'without folders; they are in {folder / EXPORTS}')
     return folder / EXPORTS / name
 
 

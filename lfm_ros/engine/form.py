@@ -1,0 +1,90 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The form that an answer must have, as its asker says it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+from typing import Any
+
+from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+
+LONGEST = 1 << 16  # characters of a schema, a regular expression or a grammar
+MOST_CHOICES = 256
+LONGEST_CHOICE = 1024
+
+
+@dataclass(frozen=True)
+class Form:
+    """
+    One of these, or none for free text.
+
+    :param json_schema: a JSON schema, as JSON.
+    :param regex: a regular expression that the whole answer matches, in the syntax of Rust's
+        crate ``regex``.
+    :param choices: the answer is one of these texts.
+    :param grammar: a grammar in llguidance's variant of Lark.
+    :param choice_logprobs: tell how likely each of the choices is.
+    """
+
+    json_schema: str = ''
+    regex: str = ''
+    choices: tuple[str, ...] = ()
+    grammar: str = ''
+    choice_logprobs: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return how errors name what is set; empty for free text."""
+        return 'JSON schema' if self.json_schema else 'regular expression' if self.regex else \
+            'list of choices' if self.choices else 'grammar' if self.grammar else ''
+
+    def check(self) -> None:
+        """
+        Refuse what is no form whatever the model.
+
+        :raises LfmError: INVALID_FORMAT.
+        """
+        given = [bool(f) for f in (self.json_schema, self.regex, self.choices, self.grammar)]
+        if sum(given) > 1:
+            raise _refusal('has several of json_schema, regex, choices and grammar: set one')
+        if self.choice_logprobs and not self.choices:
+            raise _refusal('wants choice_logprobs without choices: list the choices')
+        for text in (self.json_schema, self.regex, self.grammar):
+            check_text(text, self.name)
+            if len(text) > LONGEST:
+                raise _refusal(f'has a {self.name} of {len(text)} characters: send {LONGEST} '
+                               'at most')
+        if len(self.choices) > MOST_CHOICES:
+            raise _refusal(f'has {len(self.choices)} choices: send {MOST_CHOICES} at most')
+        for choice in self.choices:
+            check_text(choice, 'choice')
+            if not choice or len(choice) > LONGEST_CHOICE:
+                raise _refusal(f'has a choice of {len(choice)} characters: use 1 to '
+                               f'{LONGEST_CHOICE}')
+        if len(set(self.choices)) < len(self.choices):
+            raise _refusal('has the same choice twice: list each once')
+        if self.json_schema:
+            parse_schema(self.json_schema)
+
+
+def parse_schema(text: str) -> Any:
+    """
+    Return the schema in a JSON text.
+
+    :raises LfmError: INVALID_FORMAT.
+    """
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _refusal(f'has a JSON schema that is not JSON ({error}): correct it') from error
+    if not isinstance(schema, (dict, bool)):
+        raise _refusal('has a JSON schema that is no object: send one such as '
+                       '{"type": "object"}')
+    return schema
+
+
+def _refusal(reason: str) -> LfmError:
+    return LfmError(ErrorCode.INVALID_FORMAT, f'response_format {reason}')
