@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The command `lfm`: run an LFM2 model in ONNX, without ROS."""
+"""The command `lfm`: run an LFM2 model in ONNX, without ROS; watch a node that runs one."""
 from __future__ import annotations
 
 import argparse
@@ -18,12 +18,13 @@ from lfm_ros.cli import inspect
 from lfm_ros.cli import missions
 from lfm_ros.cli import prepare
 from lfm_ros.cli import score
+from lfm_ros.cli import top
 from lfm_ros.cli.options import add_model_arguments
 from lfm_ros.cli.output import print_json
 from lfm_ros.errors import LfmError
 
 VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'missions': missions,
-         'bench': bench, 'prepare': prepare}
+         'bench': bench, 'prepare': prepare, 'top': top}
 
 _WORK_FAILED = 1
 _BAD_USE = 2
@@ -45,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         text = (verb.__doc__ or '').strip()
         child = verbs.add_parser(name, help=text.splitlines()[0].rstrip('.'), description=text,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-        if verb not in (missions, prepare):
+        if verb not in (missions, prepare, top):
             add_model_arguments(child)
         child.add_argument('--json', action='store_true', help='print one JSON object')
         verb.add_arguments(child)
