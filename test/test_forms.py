@@ -8,17 +8,24 @@ import re
 from lfm_ros.engine.draft import Draft
 from lfm_ros.engine.form import Form
 from lfm_ros.engine.form import LONGEST
-from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
+from lfm_ros.missions.budget import FORM_BYTES
+from lfm_ros.missions.keeping import Keeping
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.scheduler import Defaults
+from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.store import MissionStore
 import numpy as np
 import pytest
 from scheduler_support import answer_of
 from scheduler_support import Gate
 from scheduler_support import running
 from scheduler_support import twin
-from lfm_ros.missions.request import Query  # noqa: I100
 from schemas import random_schema
 from schemas import valid
+from support import folder
 from support import GREEDY
 from support import log_probabilities
 from support import open_model
@@ -231,5 +238,16 @@ def test_every_model_family_keeps_to_a_form():
         assert valid(json.loads(model.tokenizer.decode(ids)), json.loads(PLACE)), name
 
 
-def test_sampling_defaults_are_untouched():
-    assert Sampling().changed({'temperature': 0.0}).greedy and GREEDY.greedy
+def test_what_holds_forms_is_taken_from_the_budget_of_missions():
+    model = Model(folder(), ModelOptions(threads=1))  # of its own: nothing is compiled yet
+    needed = FORM_BYTES * model.vocabulary
+    for room, code in ((10 << 20, ErrorCode.NONE), (needed // 2, ErrorCode.OVER_BUDGET)):
+        model.__dict__.pop('grammars', None)
+        store = MissionStore(model, keeping=Keeping(room=room))
+        scheduler = Scheduler(store, defaults=Defaults(GREEDY, 6))
+        try:
+            answer = answer_of(scheduler, 'Where?', form=Form(choices=('yes', 'no')))
+        finally:
+            scheduler.stop()
+        assert answer.error_code == code, answer.error_msg
+        assert store.keeping.room == room - needed * model.holds_forms

@@ -102,3 +102,9 @@ def test_raw_text_goes_on_without_a_mission(client: Client) -> None:
     assert response.error_code == R.NONE and response.usage.generated_tokens >= 1
     assert client.ask('a', raw=True, suffix='b', mission_id='nowhere').error_code == R.NONE
     assert set(client.missions()) == known
+
+
+def test_a_node_can_be_ready_for_forms_from_the_start() -> None:
+    with running_node(model__preload_formats=True) as client:
+        response = client.ask('Where?', response_format=Form(choices=['yes', 'no']))
+        assert response.text in ('yes', 'no')

@@ -22,7 +22,7 @@ JSON_STYLE: Any = {'whitespace_flexible': False, 'item_separator': ', ?', 'key_s
 _SILENT = 0
 # A state takes up to 2 kB; llguidance's own limit is 250,000. Its other limits let a hostile form
 # hold the model up for some 20 ms.
-_MOST_STATES = 20_000
+_MOST_STATES = 5_000
 
 
 class Grammars:

@@ -64,6 +64,7 @@ class ModelOptions:
         262 KB per token (LFM2), so it is read in pieces; their size hardly changes the speed.
     :param prompt_lookup: guess the next tokens of an answer from what stood in the mission before,
         and check several of them in one call.
+    :param preload_formats: be ready for answers of a form when missions begin; else at the first.
     :param prepared: folder with the graphs of this model made ready for this machine, as
         :func:`lfm_ros.prepare.cache.ready` gives it; None: the model's own are opened.
     :param spinning: let threads wait for work without giving up their core, see
@@ -87,6 +88,7 @@ class ModelOptions:
     context_length: int = DEFAULT_CONTEXT
     prefill_chunk: int = 64
     prompt_lookup: bool = True
+    preload_formats: bool = False
     prepared: Path | None = None
     spinning: bool = True
     arena: bool = True
@@ -182,6 +184,11 @@ class Model:
         :raises LfmError: UNSUPPORTED, when its tokenizer is of a kind that cannot be held.
         """
         return Grammars(self.tokenizer.to_json(), self.vocabulary, self.end_ids)
+
+    @property
+    def holds_forms(self) -> bool:
+        """Whether :attr:`grammars` is there already."""
+        return 'grammars' in self.__dict__
 
     @property
     def image_id(self) -> int | None:

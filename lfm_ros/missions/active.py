@@ -149,11 +149,15 @@ class ActiveTurn:
         """Return the mission that is asked, with the tools that it is to have."""
         query, store = self.request.query, self._store
         if query.raw:
+            if query.form.name:
+                store.hold_forms()
             return RawText(query.mission_id, store.model, query.suffix)
         mission = store.get_or_create(query.mission_id)
         tools = to_json(query.tools)
         if tools and tools != mission.tools:
             mission = store.with_tools(mission, tools)
+        if query.form.name or mission.tools:
+            store.hold_forms()
         if query.results and not mission.awaits_results:
             raise refusal(f"mission '{query.mission_id}' waits for no tool results, its last "
                           'answer called nothing: send a prompt')

@@ -16,6 +16,8 @@ MB = 1 << 20
 # messages, the log's cache. Measured: bench/budget.py.
 MARGIN = 32 * MB
 LEAST_TOKENS = 512  # a budget in which no mission can get so long is of no use
+# Of what holds answers to a form, per token of the vocabulary; measured: 50 to 60 MB for 65,536.
+FORM_BYTES = 1024
 
 
 def in_mb(count: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 import logging
 from pathlib import Path
@@ -15,6 +16,7 @@ from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
+from lfm_ros.missions.budget import FORM_BYTES
 from lfm_ros.missions.budget import in_mb
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.mission import Mission
@@ -28,6 +30,7 @@ from lfm_ros.missions.slot import MissionInfo
 from lfm_ros.missions.slot import Slot
 from lfm_ros.missions.storage import Storage
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.process import return_freed_memory
 
 _log = logging.getLogger(__name__)
 
@@ -170,6 +173,21 @@ class MissionStore:
         """
         if self.keeping.room:
             self._free(max((image.memory for image in images), default=0), mission_id)
+
+    def hold_forms(self) -> None:
+        """
+        See that answers can be held to a form; from the first time on that takes memory.
+
+        :raises LfmError: UNSUPPORTED, OVER_BUDGET.
+        """
+        if self.model.holds_forms:
+            return
+        needed = FORM_BYTES * self.model.vocabulary
+        self._free(needed)
+        self.model.grammars
+        return_freed_memory()
+        if self.keeping.room:
+            self.keeping = replace(self.keeping, room=self.keeping.room - needed)
 
     def discard(self, mission_id: str) -> None:
         """Delete a mission if it is there."""

@@ -103,6 +103,8 @@ class ModelHost:
             folder = Path(place.folder).expanduser() if place.folder else None
             storage = Storage(folder, model, vault)
             self.store = MissionStore(model, system_prompt, keeping, storage)
+            if options.preload_formats:
+                self.store.hold_forms()
             self.description = model.describe()
         except Exception as error:
             if storage:

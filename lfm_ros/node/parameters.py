@@ -104,6 +104,9 @@ SPECS = (
          '~/.cache/lfm_ros'),
     Spec('model.prompt_lookup', True, 'Guess the next tokens of an answer from what stood in the '
          'mission before and check several at once: answers that repeat names come faster'),
+    Spec('model.preload_formats', False, 'Be ready for response_format and tools from the start: '
+         'with 65,536 tokens it takes 50 MB; else the first such request takes them, and holds '
+         'everything up for half a second'),
     Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
          'template puts there'),
     Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
@@ -208,6 +211,7 @@ def model_options(node: Node) -> ModelOptions:
         context_length=_value(node, 'model.context_length'),
         prefill_chunk=_value(node, 'model.prefill_chunk'),
         prompt_lookup=_value(node, 'model.prompt_lookup'),
+        preload_formats=_value(node, 'model.preload_formats'),
         image_variant=_value(node, 'image.variant'),
         image_tokens=_value(node, 'image.max_tokens'),
         image_tiling=_value(node, 'image.tiling'),
