@@ -197,6 +197,34 @@ def test_a_required_call_is_made_by_any_model_at_any_temperature(scheduler):
         assert json.loads(answer.tool_calls[0].arguments)['at'] in (1, 2, 3)
 
 
+def test_with_none_nothing_is_called_however_much_the_model_wants_to(scheduler, monkeypatch):
+    choose, begin = Sampler.choose, scheduler.store.model.calling.begin
+
+    def eager(self, logits):
+        logits = logits.copy()
+        logits[begin] += 100
+        return choose(self, logits)
+
+    monkeypatch.setattr(Sampler, 'choose', eager)
+    for choice, calls in (('none', False), ('auto', True)):
+        answer = turn(scheduler, tools=FEW, tool_choice=choice, aside=True)
+        assert bool(answer.tool_calls) == calls
+
+
+def test_a_model_may_think_before_it_calls():
+    model = open_model('qwen3')
+    think = model.tokenizer.id_of('<think>')
+    for choice in ('auto', 'none'):
+        matcher = model.grammars.follow_source(model.calling.grammar(TOOLS, choice))
+        logits = np.zeros(model.vocabulary, np.float32)
+        matcher.mask(logits)
+        assert np.isfinite(logits[think]) and think in model.calling.spoken
+        matcher.push([think])
+        logits[:] = 0
+        matcher.mask(logits)
+        assert np.isfinite(logits[model.calling.begin]) == (choice == 'auto')
+
+
 def test_without_tools_a_call_is_text_as_it_was(scheduler, script):
     script('I<|tool_call_start|>[look()]<|tool_call_end|>go<|im_end|>')
     answer = turn(scheduler)

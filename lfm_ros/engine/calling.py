@@ -13,6 +13,7 @@ from typing import Any
 from lfm_ros.engine.grammar import JSON_STYLE
 from lfm_ros.engine.tokenizer import TextStream
 from lfm_ros.engine.tokenizer import Tokenizer
+from lfm_ros.engine.tools import NONE
 from lfm_ros.engine.tools import parse_calls
 from lfm_ros.engine.tools import REQUIRED
 from lfm_ros.engine.tools import Tool
@@ -31,6 +32,7 @@ class CallDialect:
     :param begin: id before calls, ``end`` after them.
     :param listed: whether all calls stand in one list between them (LFM2), of Python or JSON
         calls; else each call stands alone between them, as JSON (Qwen).
+    :param spoken: other control tokens that may stand in a text, such as ``<think>``.
     """
 
     begin: int
@@ -38,6 +40,7 @@ class CallDialect:
     begin_text: str
     end_text: str
     listed: bool
+    spoken: tuple[int, ...] = ()
 
     @classmethod
     def find(cls, tokenizer: Tokenizer) -> CallDialect | None:
@@ -45,7 +48,8 @@ class CallDialect:
         for begin_text, end_text, listed in _DIALECTS:
             begin, end = tokenizer.id_of(begin_text), tokenizer.id_of(end_text)
             if begin is not None and end is not None:
-                return cls(begin, end, begin_text, end_text, listed)
+                spoken = tuple(sorted(tokenizer.spoken_ids - {begin, end}))
+                return cls(begin, end, begin_text, end_text, listed, spoken)
         return None
 
     @property
@@ -61,11 +65,16 @@ class CallDialect:
         """
         Return the Lark grammar of an answer whose calls are well formed.
 
-        :param choice: auto, required, or the name of the only tool that is to be called.
+        :param choice: auto, none, required, or the name of the only tool that is to be called.
         """
+        free = '/(.|\\n)*/'
+        if self.spoken:
+            free = f'({free} | ' + ' | '.join(f'<[{i}]>' for i in self.spoken) + ')*'
+        if choice == NONE:
+            return f'start: {free}'
         named = [tool for tool in tools if tool.name == choice]
         must = bool(named) or choice == REQUIRED
-        rules = [] if must else ['free: /(.|\\n)*/']
+        rules = [] if must else [f'free: {free}']
         numbers = range(len(named or tools))
         rules += ['object: ' + ' | '.join(f'o{n}' for n in numbers)]
         rules += [f'o{n}: %json {_json(_call_schema(t))}' for n, t in enumerate(named or tools)]

@@ -80,6 +80,11 @@ class Tokenizer:
         return bool(self._control.search(text)) or \
             not self.control_ids.isdisjoint(self.encode_control(text))
 
+    @property
+    def spoken_ids(self) -> frozenset[int]:
+        """Return the control tokens that are part of a text, such as ``<think>``."""
+        return self.control_ids - self._special
+
     def piece(self, token_id: int) -> str:
         """Return what one token stands for, as far as it is text on its own."""
         return self._inner.decode([token_id], skip_special_tokens=False)

@@ -212,9 +212,9 @@ def rules_of(query: Query, mission: Mission) -> Rules:
     if query.form.name:
         return Rules(model.grammars.follow(query.form))
     tools = from_json(mission.tools)
-    if choice == NONE or choice == AUTO and not tools:
+    if not tools and choice in (AUTO, NONE):
         return Rules()
-    if choice not in (AUTO, REQUIRED, *(tool.name for tool in tools)):
+    if choice not in (AUTO, NONE, REQUIRED, *(tool.name for tool in tools)):
         known = ', '.join(tool.name for tool in tools) or 'none'
         raise refusal(f'tool_choice is {choice!r}: set it to {AUTO}, {NONE}, {REQUIRED} or the '
                       f'name of a tool of the mission, which are {known}')
