@@ -12,6 +12,8 @@ from action_msgs.msg import GoalStatus
 from lfm_ros import msg
 from lfm_ros import srv
 from lfm_ros.action import Generate
+from lfm_ros.client.reach import SafeActionClient
+from lfm_ros.client.reach import wait_until_known
 from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
@@ -121,6 +123,7 @@ class Client:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Any] = {}
+        self._known: set[str] = set()  # of these, the ones whose replies cannot get lost
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -158,7 +161,14 @@ class Client:
             client = self._clients[name]
         if not ready(client):
             raise TimeoutError(f'no server of {name} within {DEADLINE:g} s')
+        if name not in self._known:
+            self._meet()
+            self._known.add(name)
         return client
+
+    def _meet(self) -> None:
+        if not wait_until_known(self.node, self.target, DEADLINE):
+            raise TimeoutError(f'{self.target} did not answer within {DEADLINE:g} s')
 
     def call_async(self, kind: Any, name: str, request: Any = None) -> Future:
         """Call a service and return the future of its response."""
@@ -189,7 +199,7 @@ class Client:
 
     def generate_query(self, message: msg.Query) -> Goal:
         """Ask by action."""
-        client = self._make('~/generate', lambda: ActionClient(
+        client = self._make('~/generate', lambda: SafeActionClient(
             self.node, Generate, self.full('~/generate'), feedback_sub_qos_profile=DEEP,
             goal_service_qos_profile=DEEP, result_service_qos_profile=DEEP,
             cancel_service_qos_profile=DEEP),
@@ -228,6 +238,7 @@ class Client:
         publisher = self._in_thread(
             lambda: self.node.create_publisher(kind, self.full(name), DEEP))
         self.wait_until(lambda: publisher.get_subscription_count() > 0, f'subscriber of {name}')
+        self._meet()  # what it publishes may be answered on a topic
         return publisher
 
     def wait_until(self, good: Callable[[], bool], what: str) -> None:

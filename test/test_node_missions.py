@@ -127,3 +127,19 @@ def test_diagnostics_come_at_1_hz_also_while_the_model_is_busy(client: Client) -
     assert report.level == DiagnosticStatus.OK and report.hardware_id == 'lfm2'
     values = {v.key: v.value for v in report.values}
     assert values['state'] == 'active' and int(values['answered']) > 0
+
+
+def test_a_question_does_not_overtake_observations_that_were_sent_before(client: Client) -> None:
+    tell = client.publisher(msg.Observation, '~/observe')
+    client.wait_until(lambda: tell.get_subscription_count() == 1, 'subscriber')
+    answers = set()
+    for number in range(20):
+        mission = f'told {number}'
+        for text in ('the door is open', 'the light is on', 'the dock is free', 'it is late'):
+            tell.publish(msg.Observation(mission_id=mission, text=text))
+        response = client.ask('what now', mission_id=mission, max_tokens=8)
+        assert response.error_code == msg.Response.NONE
+        answers.add((response.text, client.missions()[mission].tokens))
+        client.call(srv.DeleteMission, '~/missions/delete',
+                    srv.DeleteMission.Request(mission_id=mission))
+    assert len(answers) == 1

@@ -61,8 +61,8 @@ class Questions:
         self._answers = node.create_publisher(String, '~/answer', _DEPTH, **options)
         node.create_subscription(msg.Query, '~/query', self._on_query, _DEPTH, **options)
         node.create_subscription(String, '~/prompt', self._on_prompt, _DEPTH, **options)
-        node.create_subscription(msg.Observation, '~/observe', self._on_observation, _DEPTH,
-                                 **options)
+        self._observations = node.create_subscription(
+            msg.Observation, '~/observe', self._on_observation, _DEPTH, **options)
         DeferredService(node, Ask, '~/ask', self._on_ask)
         self._action = DeferredActionServer(
             node, Generate, '~/generate', self._on_goal,
@@ -91,6 +91,7 @@ class Questions:
     def _submit(self, message: msg.Query, on_answer: OnAnswer,
                 on_piece: Callable[[Piece], None] | None = None) -> Request:
         """Hand a question to the scheduler; the answer comes in the thread of the executor."""
+        self._hear()
         images: Sequence[Any] = ()
 
         def complete(answer: Answer) -> None:
@@ -155,6 +156,15 @@ class Questions:
             self._journal.note_lost(mission_id, error)
         else:
             future.add_done_callback(lambda f: self._observed(mission_id, f.exception()))
+
+    def _hear(self) -> None:
+        """
+        Take all observations that have come; a question must not overtake them.
+
+        rclpy takes one message of each subscription in a turn of its executor.
+        """
+        while taken := self._observations.handle.take_message(msg.Observation, False):
+            self._on_observation(taken[0])
 
     def _observed(self, mission_id: str, error: BaseException | None) -> None:
         if error:

@@ -1,0 +1,267 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""All that an lfm node can be asked."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+import json
+import threading
+import time
+from typing import Any
+
+from lfm_ros import msg
+from lfm_ros import srv
+from lfm_ros.action import Generate
+from lfm_ros.client.answers import checked
+from lfm_ros.client.answers import Choice
+from lfm_ros.client.answers import to_choice
+from lfm_ros.client.answers import to_value
+from lfm_ros.client.generation import Generation
+from lfm_ros.client.generation import NO_LIMIT
+from lfm_ros.client.reach import SafeActionClient
+from lfm_ros.client.reach import wait_until_known
+from lfm_ros.client.toolbox import Function
+from lfm_ros.client.toolbox import Toolbox
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.task import Future
+
+_MARGIN = 5.0  # seconds a blocking call waits beyond the node's own timeout
+_STEP = 0.01  # seconds between two looks; rclpy tells nobody who waits
+_PIECES = 1000  # with rclpy's 10, pieces are lost while the node of the user is busy
+_PATIENCE = 10.0  # seconds for a service that is there when all others are
+
+
+class LfmClient:
+    """
+    Asks one lfm node.
+
+    In all that asks, ``timeout`` is in seconds, 0 stands for what the node's parameters say, and
+    ``fields`` are further fields of ``msg/Query``.
+
+    :param node: through which to ask.
+    :param server: name of the lfm node, with its namespace.
+    """
+
+    def __init__(self, node: Node, server: str = '/lfm') -> None:
+        self._node = node
+        self._server = server
+        self._ask = node.create_client(srv.Ask, f'{server}/ask')
+        self._generate = SafeActionClient(
+            node, Generate, f'{server}/generate',
+            feedback_sub_qos_profile=QoSProfile(depth=_PIECES))
+        self._observe = node.create_publisher(msg.Observation, f'{server}/observe', 10)
+        self._services: dict[str, Any] = {}
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """
+        Wait until the node can be reached and its replies arrive.
+
+        :raises TimeoutError: when it cannot.
+        """
+        end = time.monotonic() + timeout
+        found = self._ask.wait_for_service(timeout) and self._generate.wait_for_server(timeout)
+        # An observation that is sent before its subscriber is found would be lost without a word.
+        while found and not self._observe.get_subscription_count():
+            found = time.monotonic() < end
+            time.sleep(_STEP)
+        if not found or not self._is_known(end - time.monotonic()):
+            raise TimeoutError(f'no node {self._server} after {timeout:g} s: is it started, with '
+                               'the same ROS_DOMAIN_ID?')
+
+    # questions
+
+    def ask(self, prompt: str, mission_id: str = '', timeout: float = 0.0,
+            **fields: Any) -> msg.Response:
+        """Ask and wait for the whole answer, or for the error that came instead."""
+        future = self.ask_async(prompt, mission_id, timeout, **fields)
+        try:
+            return self.wait_for(future, timeout + _MARGIN if timeout else NO_LIMIT).response
+        finally:
+            self._ask.remove_pending_request(future)
+
+    def ask_async(self, prompt: str, mission_id: str = '', timeout: float = 0.0,
+                  **fields: Any) -> Future:
+        """Ask and return a future of ``srv/Ask.Response``."""
+        query = msg.Query(prompt=prompt, mission_id=mission_id, timeout=timeout, **fields)
+        return self._ask.call_async(srv.Ask.Request(query=query))
+
+    def ask_json(self, prompt: str, schema: dict[str, Any], mission_id: str = '',
+                 timeout: float = 0.0, **fields: Any) -> Any:
+        """
+        Ask for JSON and return its value, which satisfies the schema.
+
+        :raises AnswerError: when there is no answer, or it was cut.
+        """
+        return to_value(self.ask(prompt, mission_id, timeout, **_in_json(schema), **fields))
+
+    def ask_json_async(self, prompt: str, schema: dict[str, Any], mission_id: str = '',
+                       timeout: float = 0.0, **fields: Any) -> Future:
+        """Do as :meth:`ask_json`, but return a future of the value."""
+        future = self.ask_async(prompt, mission_id, timeout, **_in_json(schema), **fields)
+        return _then(future, to_value)
+
+    def choose(self, prompt: str, choices: Sequence[str], mission_id: str = '',
+               timeout: float = 0.0, **fields: Any) -> Choice:
+        """
+        Ask which of some texts is the answer: the likeliest, unless ``sampling`` is given.
+
+        :raises AnswerError: when there is no answer.
+        """
+        fields = {**_choosing(choices), **fields}
+        return to_choice(self.ask(prompt, mission_id, timeout, **fields), choices)
+
+    def choose_async(self, prompt: str, choices: Sequence[str], mission_id: str = '',
+                     timeout: float = 0.0, **fields: Any) -> Future:
+        """Do as :meth:`choose`, but return a future of the choice."""
+        fields = {**_choosing(choices), **fields}
+        future = self.ask_async(prompt, mission_id, timeout, **fields)
+        return _then(future, lambda response: to_choice(response, choices))
+
+    def run_tools(self, prompt: str,
+                  tools: Toolbox | Iterable[Function | tuple[msg.Tool, Function]],
+                  mission_id: str = '', timeout: float = 0.0, rounds: int = 8,
+                  **fields: Any) -> msg.Response:
+        """
+        Ask, call the functions that the model wants, and tell it what they gave, until it answers.
+
+        Functions are called here, one after the other, in the order in which the model wants them.
+
+        :param tools: a :class:`Toolbox`, or what one is made of.
+        :param timeout: of each question.
+        :param rounds: how often the model may call; then it has to answer in words.
+        :raises TypeError: when a function cannot be described.
+        :raises AnswerError: when there is no answer.
+        """
+        box = tools if isinstance(tools, Toolbox) else Toolbox(tools)
+        again = {key: fields[key] for key in ('sampling', 'max_tokens', 'stop') if key in fields}
+        response = checked(self.ask(prompt, mission_id, timeout, tools=box.messages, **fields))
+        while response.finish_reason == msg.Response.FINISH_TOOL_CALLS:
+            rounds -= 1
+            results = [box.run(call) for call in response.tool_calls]
+            response = checked(self.ask(
+                '', mission_id, timeout, tool_results=results,
+                tool_choice='auto' if rounds > 0 else 'none', **again))
+        return response
+
+    def generate(self, prompt: str, mission_id: str = '',
+                 on_token: Callable[[msg.Token], None] | None = None,
+                 **fields: Any) -> Generation:
+        """
+        Ask, and receive the answer while it is written; return at once.
+
+        :param on_token: called with each piece.
+        """
+        query = msg.Query(prompt=prompt, mission_id=mission_id, **fields)
+        return Generation(self._generate, query, on_token, self.wait_for)
+
+    def observe(self, text: str, mission_id: str = '', **fields: Any) -> None:
+        """
+        Tell a mission something that needs no answer.
+
+        :param fields: further fields of ``msg/Observation``, such as images.
+        """
+        self._observe.publish(msg.Observation(text=text, mission_id=mission_id, **fields))
+
+    # missions
+
+    def missions(self) -> list[msg.MissionStatus]:
+        """Return all missions of the node."""
+        return list(self._call(srv.ListMissions, 'list').missions)
+
+    def reset(self, mission_id: str = '') -> None:
+        """Forget all turns of a mission."""
+        self._call(srv.ResetMission, 'reset', mission_id=mission_id)
+
+    def delete(self, mission_id: str = '') -> None:
+        """Delete a mission."""
+        self._call(srv.DeleteMission, 'delete', mission_id=mission_id)
+
+    def fork(self, mission_id: str, new_mission_id: str) -> None:
+        """Copy a mission."""
+        self._call(srv.ForkMission, 'fork', mission_id=mission_id,
+                   new_mission_id=new_mission_id)
+
+    def rewind(self, turns: int, mission_id: str = '') -> None:
+        """Take a mission back to where it had that many turns."""
+        self._call(srv.RewindMission, 'rewind', mission_id=mission_id, turns=turns)
+
+    def save(self, mission_id: str = '') -> int:
+        """Write the state of a mission to the disk now; return the bytes that it takes there."""
+        return int(self._call(srv.SaveMission, 'save', mission_id=mission_id).stored_bytes)
+
+    def export(self, mission_id: str = '', file: str = '') -> str:
+        """Write a mission into one file; return its path on the node's machine."""
+        return str(self._call(srv.ExportMission, 'export', mission_id=mission_id,
+                              file=file).path)
+
+    def import_(self, file: str, new_mission_id: str = '') -> str:
+        """Take a mission from a file in the node's exports; return what it is called here."""
+        return str(self._call(srv.ImportMission, 'import', file=file,
+                              new_mission_id=new_mission_id).mission_id)
+
+    def wait_for(self, future: Future, timeout: float = 30.0) -> Any:
+        """
+        Return the result of a future.
+
+        :raises TimeoutError: when it takes longer than that many seconds.
+        """
+        executor = self._node.executor
+        # rclpy leaves the executor of its last spin set, though the node is no longer in it.
+        if executor is None or self._node not in executor.get_nodes():
+            rclpy.spin_until_future_complete(self._node, future, timeout_sec=timeout)
+        else:
+            done = threading.Event()
+            future.add_done_callback(lambda _: done.set())
+            done.wait(timeout)
+        if not future.done():
+            raise TimeoutError(f'{self._server} did not answer in {timeout:g} s')
+        return future.result()
+
+    def _is_known(self, timeout: float) -> bool:
+        return wait_until_known(self._node, self._server, timeout)
+
+    def _call(self, kind: Any, name: str, **fields: Any) -> Any:
+        """
+        Call a service of the missions.
+
+        :raises AnswerError: when it fails.
+        """
+        client = self._services.get(name)
+        if not client:
+            client = self._node.create_client(kind, f'{self._server}/missions/{name}')
+            if not client.wait_for_service(_PATIENCE) or not self._is_known(_PATIENCE):
+                self._node.destroy_client(client)
+                raise TimeoutError(f'{client.srv_name} is not there: is the node started?')
+            self._services[name] = client
+        response = self.wait_for(client.call_async(kind.Request(**fields)))
+        return checked(response) if hasattr(response, 'error_code') else response
+
+
+def _in_json(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a query for JSON."""
+    return {'response_format': msg.ResponseFormat(
+        json_schema=json.dumps(schema, ensure_ascii=False))}
+
+
+def _choosing(choices: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a query for the likeliest of some texts."""
+    form = msg.ResponseFormat(choices=list(choices), choice_logprobs=True)
+    return {'response_format': form, 'sampling': msg.Sampling(temperature=0.0)}
+
+
+def _then(future: Future, convert: Callable[[msg.Response], Any]) -> Future:
+    """Return a future of what becomes of the response that another one gives."""
+    converted: Future = Future()
+
+    def finish(done: Future) -> None:
+        try:
+            converted.set_result(convert(done.result().response))
+        except Exception as error:
+            converted.set_exception(error)
+
+    future.add_done_callback(finish)
+    return converted
