@@ -12,6 +12,8 @@ from lfm_ros.msg import Response
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+GUIDE = (ROOT / 'docs' / 'guide.md').read_text(encoding='utf-8')
+SECURITY = (ROOT / 'SECURITY.md').read_text(encoding='utf-8')
 
 
 def test_the_table_of_parameters_is_up_to_date() -> None:
@@ -40,8 +42,9 @@ def test_every_interface_of_the_repository_is_in_the_readme_or_used_by_one_that_
         assert path.stem in README or f'`{short}`' in README or f'missions/{short}' in README, path
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    for name in re.findall(r'`((?:[a-z_]+/)+[a-z_.0-9]*|[A-Z]+\.[a-z]+)`', README):
+def test_files_that_are_named_exist() -> None:
+    for name in re.findall(r'`((?:[a-z_]+/)+[a-z_.0-9]*|[A-Z]+\.[a-z]+)`',
+                           README + GUIDE + SECURITY):
         if name.startswith(('msg/', 'srv/', 'action/')):
             continue
         assert (ROOT / name).exists() or name == 'onnx/model_q4.onnx', name
