@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every name of the interface, used as a robot would use it."""
 from collections.abc import Iterator
+from pathlib import Path
+import re
 
 from builtin_interfaces.msg import Time
 from lfm_ros import msg
@@ -17,6 +19,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
+README = (Path(__file__).resolve().parents[1] / 'README.md').read_text(encoding='utf-8')
 SERVICES = {
     'ask': 'lfm_ros/srv/Ask', 'model_info': 'lfm_ros/srv/GetModelInfo',
     'tokenize': 'lfm_ros/srv/Tokenize', 'missions/list': 'lfm_ros/srv/ListMissions',
@@ -55,6 +58,25 @@ def test_all_names_exist_with_their_types(client: Client) -> None:
         client.wait_until(
             lambda: wanted.items() <= {n: t[0] for n, t in found('lfm', '/')}.items(),
             f'{wanted}, but {found("lfm", "/")}')
+
+
+def test_the_readme_names_every_interface_and_no_other(client: Client) -> None:
+    named, node = set(), client.node
+    table = README.partition('| name | type | |')[2].partition('\n\n')[0]
+    for row in table.splitlines():
+        folder = ''
+        for name in re.findall(r'`([a-z_~/]+)`', row.partition('` |')[0] + '` |'):
+            folder = folder or name[:name.rindex('/') + 1]
+            named.add(name if '/' in name else folder + name)
+    found = {'~/generate'}
+    for names in (node.get_service_names_and_types_by_node('lfm', '/'),
+                  node.get_publisher_names_and_types_by_node('lfm', '/'),
+                  node.get_subscriber_names_and_types_by_node('lfm', '/')):
+        for name, types in names:
+            if types[0].startswith(('lfm_ros/', 'std_msgs/', 'diagnostic_msgs/')) and \
+                    '/_action/' not in name:
+                found.add(name.replace('/lfm/', '~/', 1))
+    assert named - {'~/image', '~/image/compressed'} == found
 
 
 def test_ask_answers_with_plausible_usage(client: Client) -> None:
