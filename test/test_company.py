@@ -6,8 +6,11 @@ from __future__ import annotations
 from contextlib import closing
 from contextlib import contextmanager
 from dataclasses import replace
+import json
+import re
 import threading
 
+from lfm_ros.engine.form import Form
 from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.model import Model
@@ -97,6 +100,45 @@ def test_answers_in_company_are_those_of_a_mission_alone(small, count):
         calls = mission_of(scheduler, 'a').calls
     assert [answer.text for answer in together] == alone
     assert IN_COMPANY in calls
+
+
+WORDS = '{"type": "array", "items": {"enum": ["door", "dock"]}, "minItems": 4, "maxItems": 6}'
+FORMS = {'a': Form(json_schema=WORDS), 'b': Form(regex='[a-f ]{12,20}'), 'c': Form(),
+         'd': Form(choices=('to the left', 'ahead'))}
+
+
+def ask_for_forms(scheduler):
+    """Ask four missions at once, each for another form."""
+    gate = threading.Event()
+    held = scheduler.call(lambda: gate.wait(WAIT))
+    requests = [scheduler.submit(Query(f'Where is box {name}?', name, max_tokens=60, form=form))
+                for name, form in FORMS.items()]
+    gate.set()
+    held.result(WAIT)
+    return [request.wait(WAIT) for request in requests]
+
+
+def test_answers_of_a_form_are_written_in_company_and_read_again_bit_for_bit(model):
+    with scheduling(model) as scheduler:
+        answers = ask_for_forms(scheduler)
+        missions = [mission_of(scheduler, name) for name in MISSIONS]
+    assert all(answer.error_code == ErrorCode.NONE for answer in answers)
+    assert set(json.loads(answers[0].text)) <= {'door', 'dock'}
+    assert re.fullmatch('[a-f ]{12,20}', answers[1].text)
+    assert answers[3].text in FORMS['d'].choices
+    assert any(size > 1 for size in missions[0].calls[-8:])  # forced tokens in one call
+    for mission in missions:
+        check_invariants(mission)
+        check_read_again(mission)
+
+
+def test_answers_of_a_form_in_company_are_those_of_a_mission_alone(small):
+    with scheduling(small) as scheduler:
+        together = [answer.text for answer in ask_for_forms(scheduler)]
+    with scheduling(small) as scheduler:
+        assert together == [scheduler.submit(Query(
+            f'Where is box {name}?', name, max_tokens=60, form=form)).wait(WAIT).text
+            for name, form in FORMS.items()]
 
 
 def test_missions_of_several_rounds_hold_their_invariants(model):
