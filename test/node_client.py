@@ -137,12 +137,16 @@ class Client:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._executor.create_task(self._context.shutdown)
+        self._executor.create_task(self._end)
         self._thread.join(DEADLINE)
-        for client in self._clients.values():
-            client.destroy()
         self._executor.shutdown()
         self.node.destroy_node()
+
+    def _end(self) -> None:
+        """Let go of the clients where nobody waits for them, then of the context."""
+        for client in self._clients.values():
+            client.destroy()
+        self._context.shutdown()
 
     def full(self, name: str) -> str:
         """Return the full name of what ``~`` stands for."""
