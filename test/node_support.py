@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,7 +55,9 @@ class NodeProcess:
         self._log = tempfile.TemporaryFile('w+', errors='replace')
         env = dict(os.environ, ROS_DOMAIN_ID=str(self.domain), PYTHONPATH=str(ROOT),
                    RCUTILS_COLORIZED_OUTPUT='0', PYTHONFAULTHANDLER='1')
-        command = [sys.executable, *program, '--ros-args', *arguments]
+        # A node that outlived a test run that was killed would answer in the domain of another.
+        mortal = ['setpriv', '--pdeathsig', 'KILL'] if shutil.which('setpriv') else []
+        command = [*mortal, sys.executable, *program, '--ros-args', *arguments]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=self._log,
             stderr=subprocess.STDOUT)
