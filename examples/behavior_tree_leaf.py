@@ -64,16 +64,17 @@ class IsAnswer:
 
 def main() -> None:
     """Tick leaves until they know."""
-    with rclpy.init():
-        node = rclpy.create_node('tree')
-        client = LfmClient(node)
-        client.wait()
-        client.ask('The pump is at waypoint 12.', MISSION)
-        for wanted, other in (('waypoint 12', 'waypoint 7'), ('waypoint 7', 'waypoint 12')):
-            leaf = IsAnswer(client, 'Where is the pump?', wanted, [other])
-            while (status := leaf.tick()) == Status.RUNNING:
-                rclpy.spin_once(node, timeout_sec=0.1)  # a tree ticks at its own rate
-            print(f'is the pump at {wanted}? {status.name}, the model says {leaf.feedback}')
+    rclpy.init()
+    node = rclpy.create_node('tree')
+    client = LfmClient(node)
+    client.wait()
+    client.ask('The pump is at waypoint 12.', MISSION)
+    for wanted, other in (('waypoint 12', 'waypoint 7'), ('waypoint 7', 'waypoint 12')):
+        leaf = IsAnswer(client, 'Where is the pump?', wanted, [other])
+        while (status := leaf.tick()) == Status.RUNNING:
+            rclpy.spin_once(node, timeout_sec=0.1)  # a tree ticks at its own rate
+        print(f'is the pump at {wanted}? {status.name}, the model says {leaf.feedback}')
+    rclpy.shutdown()
 
 
 if __name__ == '__main__':

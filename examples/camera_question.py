@@ -43,18 +43,19 @@ class Camera:
 
 def main() -> None:
     """Ask about the latest frame, then about what was seen."""
-    with rclpy.init():
-        node = rclpy.create_node('camera_question')
-        Camera(node)
-        client = LfmClient(node)
-        client.wait()
-        for question, look in (('What do you see?', True),
-                               ('What colour was the square in the picture?', False)):
-            response = client.ask(question, MISSION, use_camera=look, sampling=GREEDY)
-            frames = ', '.join(header.frame_id for header in response.image_headers)
-            print(f'asked: {question}\n'
-                  f'model: {response.text or response.error_msg}  '
-                  f'[looked at: {frames or "nothing, it remembers"}]')
+    rclpy.init()
+    node = rclpy.create_node('camera_question')
+    Camera(node)
+    client = LfmClient(node)
+    client.wait()
+    for question, look in (('What do you see?', True),
+                           ('What colour was the square in the picture?', False)):
+        response = client.ask(question, MISSION, use_camera=look, sampling=GREEDY)
+        frames = ', '.join(header.frame_id for header in response.image_headers)
+        print(f'asked: {question}\n'
+              f'model: {response.text or response.error_msg}  '
+              f'[looked at: {frames or "nothing, it remembers"}]')
+    rclpy.shutdown()
 
 
 if __name__ == '__main__':

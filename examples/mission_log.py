@@ -22,19 +22,20 @@ QUESTIONS = ('Where is the pump?', 'How much battery is left?', 'Where is the la
 
 def main() -> None:
     """Tell the log, then ask it."""
-    with rclpy.init():
-        node = rclpy.create_node('mission_log')
-        client = LfmClient(node)
-        client.wait()
-        for text in LOG:
-            client.observe(text, MISSION)
-            print(f'log:   {text}')
-        for question in QUESTIONS:
-            response = client.ask(question, MISSION, sampling=GREEDY)
-            usage = response.usage
-            print(f'asked: {question}\n'
-                  f'model: {response.text or response.error_msg}  '
-                  f'[{usage.cached_tokens} tokens were in its memory, {usage.prompt_tokens} new]')
+    rclpy.init()
+    node = rclpy.create_node('mission_log')
+    client = LfmClient(node)
+    client.wait()
+    for text in LOG:
+        client.observe(text, MISSION)
+        print(f'log:   {text}')
+    for question in QUESTIONS:
+        response = client.ask(question, MISSION, sampling=GREEDY)
+        usage = response.usage
+        print(f'asked: {question}\n'
+              f'model: {response.text or response.error_msg}  '
+              f'[{usage.cached_tokens} tokens were in its memory, {usage.prompt_tokens} new]')
+    rclpy.shutdown()
 
 
 if __name__ == '__main__':

@@ -47,19 +47,20 @@ def objection(plan: dict[str, Any]) -> str:
 
 def main() -> None:
     """Plan what each command says."""
-    with rclpy.init():
-        client = LfmClient(rclpy.create_node('planner'))
-        client.wait()
-        for command in sys.argv[1:] or COMMANDS:
-            print(f'told:  {command}')
-            try:
-                plan = client.ask_json(command, PLAN, MISSION, sampling=GREEDY, aside=True)
-            except AnswerError as error:
-                print(f'plan:  none, {error}')
-                continue
-            against = objection(plan)
-            print(f'plan:  {plan}\n'
-                  f'check: {"refused, " + against if against else "can be done"}')
+    rclpy.init()
+    client = LfmClient(rclpy.create_node('planner'))
+    client.wait()
+    for command in sys.argv[1:] or COMMANDS:
+        print(f'told:  {command}')
+        try:
+            plan = client.ask_json(command, PLAN, MISSION, sampling=GREEDY, aside=True)
+        except AnswerError as error:
+            print(f'plan:  none, {error}')
+            continue
+        against = objection(plan)
+        print(f'plan:  {plan}\n'
+              f'check: {"refused, " + against if against else "can be done"}')
+    rclpy.shutdown()
 
 
 if __name__ == '__main__':

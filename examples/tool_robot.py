@@ -58,14 +58,15 @@ def main() -> None:
     tool_choice = sys.argv[2] if len(sys.argv) > 2 else 'auto'
     robot = Robot()
     tools = Toolbox([robot.navigate, robot.dock, robot.take_picture])
-    with rclpy.init():
-        client = LfmClient(rclpy.create_node('tool_robot'))
-        client.wait()
-        print(f'told:  {command}')
-        response = client.run_tools(command, tools, MISSION, sampling=GREEDY, rounds=4,
-                                    tool_choice=tool_choice)
-        print(f'model: {response.text}\n'
-              f'robot: is at {robot.place}')
+    rclpy.init()
+    client = LfmClient(rclpy.create_node('tool_robot'))
+    client.wait()
+    print(f'told:  {command}')
+    response = client.run_tools(command, tools, MISSION, sampling=GREEDY, rounds=4,
+                                tool_choice=tool_choice)
+    print(f'model: {response.text}\n'
+          f'robot: is at {robot.place}')
+    rclpy.shutdown()
 
 
 if __name__ == '__main__':
