@@ -16,7 +16,7 @@ from std_msgs.msg import String
 WORD = 'quetzal'  # with a number for each place in which something can be said
 _ends = itertools.count()
 
-# Names (of missions, tools, files) and what is wrong in a schema are told: they are not content.
+# Names of missions are told where the node or its load failed, and no name in a bad request.
 SAID = {
     'a prompt': {},
     'a prompt with a value out of range': {'max_tokens': -1},
@@ -34,6 +34,11 @@ SAID = {
     'a result of a tool': {'tool_results': [msg.ToolResult(name='look', content='{}')]},
     'a description of a tool': {'tools': [msg.Tool(name='look', description='{}')]},
     'a text to be continued': {'raw': True},
+    'a name of a mission that cannot be': {'mission_id': '/{}'},
+    'a name of a tool that cannot be': {'tools': [msg.Tool(name='{} x')]},
+    'a choice of a tool that is not there': {'tool_choice': '{}'},
+    'a schema that cannot be': {'response_format': msg.ResponseFormat(
+        json_schema='{"type": "{}"}')},
     'a suffix': {'prompt': 'hello', 'raw': True, 'suffix': '{}'},
 }
 
@@ -60,7 +65,7 @@ def client() -> Iterator[Client]:
 def log_of(client: Client) -> str:
     """Return the log of the node when all that came so far is in it."""
     name = f'end {next(_ends)}'
-    client.ask('', mission_id=name)
+    client.ask('a', mission_id=name, timeout=1e-9)  # a timeout is logged with its mission
     client.wait_until(lambda: name in client.node_process.log, 'end of the log')
     return client.node_process.log
 
