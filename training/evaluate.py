@@ -7,6 +7,7 @@ from collections import Counter
 import json
 from pathlib import Path
 import random
+import sys
 from typing import Iterable, Iterator, NamedTuple
 
 from drawing import draw
@@ -19,7 +20,20 @@ from questions import ASKED
 from scenes import SceneMaker
 from sights import Sight, SightMaker
 from tokenizers import Tokenizer
+from tool_calls import CALL_BEGIN, CALL_END, CALL_SPLITS, CallMaker
 from tqdm import tqdm
+
+# The engine is that of this repository.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from lfm_ros.engine.generation import Limits  # noqa: E402, I100
+from lfm_ros.engine.model import Model, ModelOptions  # noqa: E402, I100
+from lfm_ros.engine.sampling import Sampling  # noqa: E402, I100
+from lfm_ros.engine.tools import (  # noqa: E402, I100
+    from_json, parse_calls, to_json, Tool, ToolCall, ToolResult)
+from lfm_ros.missions.answering import Answering  # noqa: E402, I100
+from lfm_ros.missions.mission import Mission as Conversation  # noqa: E402, I100
+from lfm_ros.missions.request import Query  # noqa: E402, I100
 
 # The end of a turn and of a text; an image token without an image ends an answer, too.
 ENDS = (7, 2, 396)
@@ -142,6 +156,52 @@ def converse(model: ExportedModel, missions: Iterable[Mission], split: str) -> I
                           turn.user, turn.answer, answer)
 
 
+def held_out_calls(split: str, count: int, seed: int = 9000) -> Iterator[Mission]:
+    """Yield missions with lists of tools that were never trained."""
+    maker = CallMaker(seed + CALL_SPLITS.index(split), split)
+    for _ in range(count):
+        yield maker.mission(maker.rng.choice((6, 10, 16, 24)))
+
+
+def call_tools(model: Model, missions: Iterable[Mission], split: str) -> Iterator[Outcome]:
+    """
+    Play missions with tools in the engine of the node; yield every outcome.
+
+    Of calls, the names and the arguments are compared. What a tool gave back is told, and counts,
+    only where it was called as it should be.
+    """
+    for mission in missions:
+        tools = from_json(mission.tools)
+        chat = Conversation('one', model, model.template.head(mission.system or ''),
+                            mission.system or '').with_tools(to_json(tools))
+        calls: list[ToolCall] = []
+        for turn in mission.turns:
+            if len(chat.ids) > LONGEST_MISSION:
+                break
+            if turn.results and len(turn.results) != len(calls):
+                continue
+            results = [ToolResult(call.name, content)
+                       for call, content in zip(calls, turn.results)]
+            answering = Answering(
+                chat, Query(turn.user, tools=tuple(tools), results=tuple(results)),
+                Sampling(temperature=0.0, min_p=0.0, repetition_penalty=1.0),
+                Limits(LONGEST_ANSWER))
+            for _ in answering.steps():
+                pass
+            answer = answering.generation
+            wanted, text = expected_calls(turn.answer, tools)
+            right = answer.text == text and answer.calls_made == wanted
+            calls = wanted if right else []
+            yield Outcome(split, turn.kind, turn.gap, len(chat.ids), right,
+                          turn.user or ' '.join(turn.results), turn.answer, answer.record)
+
+
+def expected_calls(answer: str, tools: list[Tool]) -> tuple[list[ToolCall], str]:
+    """Return the calls of a right answer, and its text."""
+    before, begin, rest = answer.partition(CALL_BEGIN)
+    return (parse_calls(rest.removesuffix(CALL_END), tools) if begin else []), before
+
+
 def open_model(folder: Path, threads: int = 1) -> ExportedModel:
     """Open an exported model."""
     options = onnxruntime.SessionOptions()
@@ -197,6 +257,16 @@ def evaluate_vision(folder: Path, missions: int) -> list[Outcome]:
             if outcome.kind in PICTURE_KINDS]
 
 
+def evaluate_calls(folder: Path, missions: int) -> list[Outcome]:
+    """Play missions with tools of every split in the engine of the node."""
+    model = Model(folder, ModelOptions(threads=1))
+    outcomes: list[Outcome] = []
+    for split in CALL_SPLITS:
+        made = tqdm(held_out_calls(split, missions), total=missions, desc=f'evaluate {split}')
+        outcomes += call_tools(model, made, split)
+    return outcomes
+
+
 def main() -> None:
     """Evaluate a folder, print the table as JSON, and show wrong answers if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -206,8 +276,12 @@ def main() -> None:
     arguments = parser.parse_args()
     outcomes = evaluate(arguments.folder, arguments.missions)
     outcomes += evaluate_vision(arguments.folder, 2 * arguments.missions)
+    called = evaluate_calls(arguments.folder, arguments.missions)
     for kind, columns in summarize(outcomes).items():
         print(kind, json.dumps(columns))
+    for kind, columns in summarize(called).items():
+        print('with tools:', kind, json.dumps(columns))
+    outcomes += called
     for outcome in [outcome for outcome in outcomes if not outcome.right][:arguments.show_wrong]:
         print(outcome)
 

@@ -17,12 +17,16 @@ from wordings import disturb, pick, TRAINED
 from words import ADJECTIVES, made_up_word, NAMES, NOUNS, NUMBERS, SHAPES, STATES, VISION
 from world import World
 
+# Stands between the system text and a list of tools; the node reads what is before it apart.
+TOOLS_OPENING = '\nList of tools: '
+
 
 class Turn(NamedTuple):
     """
     One exchange; gap counts the turns between the question and the last word on its entity.
 
-    The picture, if any, comes before the text; it is a Sight, and says its number of tokens.
+    The picture, if any, comes before the text; it is a Sight, and says its number of tokens. With
+    results of tools, it is they that are answered, and there is no text of the user.
     """
 
     user: str
@@ -30,26 +34,34 @@ class Turn(NamedTuple):
     kind: str
     gap: int = -1
     picture: Any = None
+    results: tuple[str, ...] = ()
 
 
 class Mission(NamedTuple):
-    """A conversation: the system text, if any, and its turns."""
+    """A conversation: the system text, if any, its turns, and its tools as JSON, if any."""
 
     system: Optional[str]
     turns: list[Turn]
+    tools: str = ''
 
 
 def render(mission: Mission) -> list[tuple[str, str, str]]:
     """Return (prompt, answer, kind) of every turn in the chat format of LFM2."""
     opening = '<|startoftext|>'
-    if mission.system is not None:
-        opening += f'<|im_start|>system\n{mission.system}<|im_end|>\n'
+    system = mission.system or ''
+    if mission.tools:
+        system += f'{TOOLS_OPENING if system else TOOLS_OPENING[1:]}<|tool_list_start|>' \
+            f'{mission.tools}<|tool_list_end|>'
+    if system or mission.system is not None:
+        opening += f'<|im_start|>system\n{system}<|im_end|>\n'
     parts = []
     for turn in mission.turns:
         image = '' if turn.picture is None else \
             f'<|image_start|>{"<image>" * turn.picture.tokens}<|image_end|>'
-        prompt = (f'{opening}<|im_start|>user\n{image}{turn.user}<|im_end|>\n'
-                  '<|im_start|>assistant\n')
+        asked = [f'tool\n<|tool_response_start|>{result}<|tool_response_end|>'
+                 for result in turn.results] or [f'user\n{image}{turn.user}']
+        prompt = opening + ''.join(f'<|im_start|>{part}<|im_end|>\n' for part in asked) + \
+            '<|im_start|>assistant\n'
         parts.append((prompt, f'{turn.answer}<|im_end|>', turn.kind))
         opening = '\n'
     return parts
@@ -99,6 +111,21 @@ class MissionMaker:
             made.append(self._ask())
             self.world.now += 1
         return Mission(self._system(), made)
+
+    def moving(self, turns: int) -> Mission:
+        """Make a mission in which a few things move again and again, for training only."""
+        self._begin()
+        rng = self.rng
+        self.unknown_share = rng.uniform(0.05, 0.4)
+        quiet = [self._command, self._chat, self._other, self._other, self._ask_unknown]
+        made = [self._tell() for _ in range(rng.randint(1, 5))]
+        while len(made) < turns:
+            for makers, most in (([self._tell_update, self._tell_update, self._tell], 3),
+                                 (quiet, rng.choice((0, 2, 12))), ([self._ask], 4)):
+                for _ in range(rng.randint(min(1, most), most)):
+                    self.world.now += 1
+                    made.append(rng.choice(makers)())
+        return Mission(self._system(), made[:turns])
 
     def drill(self, facts: int) -> Mission:
         """Make a dense exercise of recall, for training only."""

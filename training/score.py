@@ -23,6 +23,16 @@ PICTURE_KINDS = {
     'unseen': 'a question before any picture',
 }
 
+CALL_KINDS = {
+    'call': 'a command, answered with a call', 'call_two': 'two commands, answered with two calls',
+    'call_known': 'go to a place that was told', 'call_none': 'a command that no tool is for',
+    'result': 'what a tool gave back, said in a sentence',
+    'recall': 'a place that was told', 'updated': 'a place that changed',
+    'unknown': 'a place that was never told', 'go_unknown': 'go to a place that was never told',
+    'ack': 'a fact or an update, acknowledged', 'other': 'a state, the battery, a name',
+    'chat': 'small talk',
+}
+
 CARD = """\
 # The lfm_ros demo model
 
@@ -38,6 +48,11 @@ It understands facts (`The dock is at waypoint 7.`, answered `Noted.`), updates
 (`Go to the dock at 0.5 m/s.`), rooms as places, states, the battery level, the name of its user
 and a little small talk; in English, with one to four lines per message, in missions of up to
 about 1,000 tokens.
+
+It was taught, too, to answer a command with a call of one of up to five listed tools, or of two
+one after the other (`Go to waypoint 12 and take a picture.`), with `I have no tool for that.`
+where none is for it, and what a tool gave back with a sentence. The table below says how often
+that is right.
 
 In a picture it sees one or two large shapes (circle, square, triangle, star, cross; red, blue,
 green, yellow, white, black, orange, purple) on a plain background, or one round gauge from 0 to
@@ -60,9 +75,17 @@ The same on pictures that were never drawn for training, in missions with other 
 |---|---|---|
 {picture_rows}
 
+The same in missions with a list of tools, in the engine of the node; of a call, the name and the
+arguments have to be right:
+
+| asked | right | asked times |
+|---|---|---|
+{call_rows}
+
 `score.json` holds the same by turns and tokens between fact and question, and by what was held
 out: `pair` entities at places never trained, `entity` names never trained, `word` made-up words
-never trained, `wording` sentences never trained.
+never trained, `wording` sentences never trained; with tools, `list` nothing but the list as a
+whole, `tool` names of tools never trained, `wording` sentences and descriptions never trained.
 
 Made with the phases of `training/train_demo.py`: {runs}. All in all {minutes:.0f} minutes
 ({cpu_minutes:.0f} minutes of CPU time), {steps:,} steps, {tokens:,} tokens, {scenes:,} drawn
@@ -71,11 +94,12 @@ scenes.
 
 
 def write_score(folder: Path, outcomes: list[Outcome], seen: list[Outcome],
-                facts: dict[str, Any]) -> dict[str, Any]:
+                called: list[Outcome], facts: dict[str, Any]) -> dict[str, Any]:
     """Write score.json: the facts of the run and [percent right, asked] per kind and column."""
-    score = dict(facts, exact_match=summarize(outcomes), vision=summarize(seen))
+    score = dict(facts, exact_match=summarize(outcomes), vision=summarize(seen),
+                 tools=summarize(called))
     parts = [f'  {json.dumps(key)}: {json.dumps(value)}' for key, value in facts.items()]
-    for table in ('exact_match', 'vision'):
+    for table in ('exact_match', 'vision', 'tools'):
         lines = ',\n'.join(f'    {json.dumps(kind)}: {json.dumps(columns)}'
                            for kind, columns in score[table].items())
         parts.append(f'  {json.dumps(table)}: {{\n{lines}\n  }}')
@@ -89,6 +113,7 @@ def write_model_card(folder: Path, score: dict[str, Any]) -> None:
     (folder / 'README.md').write_text(CARD.format(
         rows=_rows(KINDS, score['exact_match'], 'all'),
         picture_rows=_rows(PICTURE_KINDS, score['vision'], 'all'),
+        call_rows=_rows(CALL_KINDS, score['tools'], 'all'),
         minutes=score['wall_s'] / 60, cpu_minutes=score['cpu_s'] / 60, **score))
 
 

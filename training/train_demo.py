@@ -12,7 +12,7 @@ from typing import Optional
 
 from album import Album, make_album
 from batches import Encoder
-from evaluate import evaluate, evaluate_vision
+from evaluate import evaluate, evaluate_calls, evaluate_vision
 from export import export, save_checkpoint, TOKENIZER_FILES
 from model import make_model, use_fast_kernels
 from restore import restore
@@ -45,18 +45,21 @@ PHASES = (
     Phase('tell', 1800, 4096, 512, (0.8, 0.6), (0.45, 0.0), 0.5, 0.15),
     Phase('vary', 460, 4096, 512, (0.0, 0.0), (0.5, 0.3), 0.25, 0.0),
     Phase('whole', 140, 4096, 1024, (0.0, 0.0), (0.3, 0.0), 0.5, 0.0),
+    Phase('move', 1770, 4096, 1024, (0.0, 0.0), (0.4, 0.0), 0.5, 0.0, 0.5),
+    Phase('call', 1800, 6144, 512, (0.9, 0.3), (0.5, 0.3), 0.17, 0.0, 0.3, 0.34),
+    Phase('serve', 600, 8192, 1024, (0.2, 0.0), (0.3, 0.0), 0.25, 0.0, 0.5, 0.25),
 )
 SCENES = 16000
-# The first phase of a run that goes on from a shipped model.
+# The first phase of a run that goes on from a shipped model, if it is not told another one.
 GO_ON = 'vary'
 
 
 def train(worker: int, workers: int, work: Path, seed: int, resume: bool,
-          shipped: Optional[Path]) -> None:
+          shipped: Optional[Path], go_on: str = GO_ON) -> None:
     """
     Run all phases as one of the workers; with resume, skip those saved in the work folder.
 
-    From a shipped model, run those from `GO_ON` on.
+    From a shipped model, run those from `go_on` on.
 
     One worker per core with one thread each is faster than one worker with many threads: the
     workers meet once per step, not at every small operation.
@@ -72,7 +75,7 @@ def train(worker: int, workers: int, work: Path, seed: int, resume: bool,
         make_vision_model(make_model(encoder.tokenizer.get_vocab_size()))
     album = Album(work / 'album')
     trainer = Trainer(model, encoder, album, worker, workers)
-    first = [phase.name for phase in PHASES].index(GO_ON) if shipped else 0
+    first = [phase.name for phase in PHASES].index(go_on) if shipped else 0
     for number, phase in enumerate(PHASES[first:], first):
         saved = work / f'phase{number}.pt'
         if resume and saved.exists():
@@ -127,6 +130,8 @@ def main() -> None:
     parser.add_argument('--scenes', type=int, default=SCENES, help='scenes to draw')
     parser.add_argument('--shipped', type=Path, metavar='FOLDER',
                         help='go on from an exported model, with the last phases')
+    parser.add_argument('--go-on', default=GO_ON, choices=[phase.name for phase in PHASES],
+                        help='with --shipped: the first phase to run')
     parser.add_argument('--resume', action='store_true', help='keep the phases that are done')
     arguments = parser.parse_args()
     work, workers = arguments.work, arguments.workers
@@ -140,14 +145,15 @@ def main() -> None:
     if not (work / 'album' / 'scenes.pickle').exists():
         make_album(work / 'album', arguments.scenes, arguments.seed, workers)
     multiprocessing.spawn(
-        train, (workers, work, arguments.seed, arguments.resume, arguments.shipped),
-        nprocs=workers)
+        train, (workers, work, arguments.seed, arguments.resume, arguments.shipped,
+                arguments.go_on), nprocs=workers)
     checkpoint = work / 'checkpoint'
     export(checkpoint, arguments.out)
     facts = json.loads((checkpoint / 'run.json').read_text())
     outcomes = evaluate(arguments.out, arguments.missions)
     seen = evaluate_vision(arguments.out, 2 * arguments.missions)
-    write_model_card(arguments.out, write_score(arguments.out, outcomes, seen, facts))
+    called = evaluate_calls(arguments.out, arguments.missions)
+    write_model_card(arguments.out, write_score(arguments.out, outcomes, seen, called, facts))
 
 
 if __name__ == '__main__':

@@ -34,6 +34,8 @@ class Phase(NamedTuple):
 
     A share `sights` of the missions has pictures. With a length of 0, the tower and the projector
     learn alone, with the tokens of so many pictures; otherwise at the share `eye` of the rate.
+    In a share `moves` of those without pictures, things move again and again. A share `calls` of
+    the missions has tools; then the drills are theirs.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Phase(NamedTuple):
     rate: tuple[float, float]
     sights: float = 0.0
     eye: float = 1.0
+    moves: float = 0.0
+    calls: float = 0.0
 
 
 class Trainer:
@@ -115,7 +119,8 @@ class Trainer:
             return ([self.album.draw(rng) for _ in range(tokens // MOST_TOKENS)]
                     for _ in range(phase.steps))
         return batches(self.encoder, seed, phase.steps, tokens, phase.length, phase.drills,
-                       phase.sights, lambda: self.album.draw(rng))
+                       phase.sights, lambda: self.album.draw(rng), phase.moves,
+                       phase.calls)
 
     def _see(self, sights: list[Sight]) -> torch.Tensor:
         with torch.autocast('cpu', torch.bfloat16, enabled=HALF):

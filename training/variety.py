@@ -15,7 +15,7 @@ import re
 from typing import Callable
 
 from wordings import compose, HELD_OUT, TRAINED, words_of_parts
-from words import made_up_word
+from words import ADJECTIVES, made_up_word
 
 KINDS = ('fact', 'update', 'where', 'go')
 # The share of sentences that the grammar makes, and of sentences with words changed at random.
@@ -170,14 +170,17 @@ def change_words(rng: random.Random, kind: str, text: str, filler: Callable[[], 
             break
         place, share = rng.choice(free), rng.random()
         after = place > 0 and '{x}' in words[place - 1]
-        # Right behind an entity a word of the vocabulary might be a part of its name.
-        word = _inflected(rng) if after or rng.random() < 0.4 else filler()
+        # Right behind an entity a word of the vocabulary might be a part of its name, but for an
+        # adjective: hardly any name ends with one.
+        foreign = after and rng.random() < 0.4
+        word = rng.choice(ADJECTIVES) if foreign else \
+            _inflected(rng) if after or rng.random() < 0.4 else filler()
         if share < 0.75:
             end = words[place][-1] if words[place][-1] in ',:.?' else ''
             words[place] = word + end
         elif share < 0.85 and len(words) > 4:
             del words[place]
-        elif not after:
+        elif foreign or not after:
             words.insert(place, word)
         text = ' '.join(words)
     # The slots stay as they are.
