@@ -17,6 +17,7 @@ from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.picture import Picture
+from lfm_ros.engine.sampling import log_softmax
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -73,10 +74,7 @@ def score(model: Model, ids: list[int], chunk: int, images: Sequence[Picture] = 
         # The end of the last image is read with the ids: it tells of the first of them.
         ids = [shown[-1], *ids]
     for start in range(0, len(ids), size):
-        logits = model.runner.run(state, ids[start:start + size], every=True)
-        scores = logits.astype(np.float64)
-        scores -= scores.max(-1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        scores = log_softmax(model.runner.run(state, ids[start:start + size], every=True))
         following = ids[start + 1:start + 1 + size]
         found.extend(scores[np.arange(len(following)), following].tolist())
     return found

@@ -119,11 +119,6 @@ class CallReader:
         self._inside: str | None = None
         self._length = 0  # of the text given out
 
-    @property
-    def inside(self) -> bool:
-        """Tell whether a call is being written."""
-        return self._inside is not None
-
     def push(self, token_id: int) -> str:
         """Take one id and return the text that became certain."""
         if self._dialect and token_id == self._dialect.begin and self._inside is None:

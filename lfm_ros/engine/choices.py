@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.runner import Interrupt
+from lfm_ros.engine.sampling import log_softmax
 from lfm_ros.engine.state import State
 import numpy as np
 
@@ -37,11 +38,3 @@ def score_choices(model: Model, state: State, logits: np.ndarray, choices: Seque
             state.restore(asked)
         found.append(total + float(np.logaddexp.reduce(row[ends])))
     return found
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithms of probabilities, float64."""
-    values = logits.astype(np.float64)
-    values -= values.max()
-    values -= np.log(np.exp(values).sum())
-    return values

@@ -92,6 +92,18 @@ def recommended(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Samp
                        f'used, correct or delete it: {error.message}') from error
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """
+    Return the natural logarithms of probabilities, float64.
+
+    :param logits: ``[..., vocabulary]``.
+    """
+    values = logits.astype(np.float64)
+    values -= values.max(-1, keepdims=True)
+    values -= np.log(np.exp(values).sum(-1, keepdims=True))
+    return values
+
+
 class Sampler:
     """
     Chooses tokens for one answer.

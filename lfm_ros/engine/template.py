@@ -17,6 +17,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lfm_ros.engine.calling import CallDialect
 from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.errors import ErrorCode
@@ -129,15 +130,15 @@ class ChatTemplate:
         """
         if not (system_prompt or tools):
             return list(self._default_head)
-        messages = [_message('system', 0)] if system_prompt else []
+        messages = [*([_message('system', 0)] if system_prompt else []), _message('user', 1)]
         try:
-            ids = self._head_of([*messages, _message('user', 1)], system_prompt, tools)
-            without = self._head_of([*messages, _message('user', 1)], system_prompt, '')
+            ids = self._head_of(messages, system_prompt, tools)
+            told = not tools or ids != self._head_of(messages, system_prompt)
         except Exception as error:
             if tools:
                 raise _cannot_call(f'it fails with them: {error}') from error
             raise _invalid(error, 'with a system prompt') from error
-        if tools and ids == without:
+        if not told:
             raise _cannot_call('it leaves them out')
         return ids
 
@@ -215,7 +216,8 @@ class ChatTemplate:
         if not tools:
             return None, texts
         described = shown(json.loads(tools))
-        if self._tokenizer.id_of('<|tool_call_start|>') is None:  # as OpenAI's interface has them
+        dialect = CallDialect.find(self._tokenizer)
+        if not (dialect and dialect.listed):  # as OpenAI's interface has them
             described = [{'type': 'function', 'function': tool} for tool in described]
         return described, texts
 
