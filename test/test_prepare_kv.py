@@ -19,9 +19,11 @@ from lfm_ros.prepare.kv8 import calibrated  # noqa: E402, I100
 from lfm_ros.prepare.kv8 import measure  # noqa: E402, I100
 from lfm_ros.prepare.kv8 import store_in_int8  # noqa: E402, I100
 from lfm_ros.prepare.long import add_long  # noqa: E402, I100
+from lfm_ros.prepare.prefill import adds_up_with_signs  # noqa: E402, I100
 from lfm_ros.prepare.prefill import by_column  # noqa: E402, I100
 from lfm_ros.prepare.prefill import full_weight  # noqa: E402, I100
 from lfm_ros.prepare.prefill import in_eight_bits  # noqa: E402, I100
+from lfm_ros.prepare.prefill import with_signs  # noqa: E402, I100
 from lfm_ros.prepare.quality import Text  # noqa: E402, I100
 from lfm_ros.prepare.weights import read  # noqa: E402, I100
 from lfm_ros.prepare.weights import write  # noqa: E402, I100
@@ -177,6 +179,21 @@ def test_the_second_graph_for_prompts_says_nearly_the_same(name, tmp_path):
     found = Driver(tmp_path / name / 'model.onnx').logits(ids_of(name), [48])
     expected = Driver(folder(name) / 'model.onnx').logits(ids_of(name), [48])
     assert np.abs(found - expected).mean() < 0.15 * np.abs(expected).mean()
+
+
+def test_weights_with_signs_give_the_same_products(tmp_path):
+    if not adds_up_with_signs():
+        pytest.skip('kernels for weights with signs overflow on this machine')
+    found = []
+    for edit in (lambda graph: None, with_signs):
+        second = in_eight_bits(load(folder('lfm2-int4') / 'model.onnx'), folder('lfm2-int4'))
+        edit(second)
+        target = tmp_path / str(len(found)) / 'lfm2-int4'
+        target.mkdir(parents=True)
+        write(second, folder('lfm2-int4'), target / 'model.onnx')
+        found.append(Driver(target / 'model.onnx').logits(ids_of('lfm2-int4'), [48]))
+    # Which rows a kernel takes together is another matter of rounding.
+    assert np.allclose(*found, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_without_quantized_weights_has_no_second_graph():

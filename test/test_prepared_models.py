@@ -12,8 +12,11 @@ from lfm_ros.engine.model import Model  # noqa: E402
 from lfm_ros.engine.model import ModelOptions  # noqa: E402
 from lfm_ros.prepare.folder import prepare  # noqa: E402
 from lfm_ros.prepare.folder import Wishes  # noqa: E402
+from lfm_ros.prepare.graph import load  # noqa: E402
 from lfm_ros.prepare.opening import open_prepared  # noqa: E402
+from lfm_ros.prepare.prefill import adds_up_with_signs  # noqa: E402
 import numpy as np  # noqa: E402
+from onnx import TensorProto  # noqa: E402
 from support import ask  # noqa: E402
 from support import assert_same  # noqa: E402
 from support import check_invariants  # noqa: E402
@@ -49,6 +52,16 @@ def read(model, sizes):
 def test_it_is_opened_as_it_was_prepared(model):
     assert model.options.prepared
     assert model.runner.can_take_back and model.runner.company_size == 4
+
+
+def test_weights_of_the_second_graph_have_signs_where_kernels_add_these_up(model):
+    prefill = model.options.prepared / 'prefill.onnx'
+    if not prefill.exists():
+        pytest.skip('it has no second graph')
+    graph = load(prefill)
+    kinds = {graph.initializer(node.input[1]).data_type
+             for node in graph.of_type('DynamicQuantizeMatMul')}
+    assert kinds == {TensorProto.INT8 if adds_up_with_signs() else TensorProto.UINT8}
 
 
 @pytest.mark.parametrize('sizes', [[120], [60, 60], [17] * 6 + [18], [5] * 24, [1] * 120])

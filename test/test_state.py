@@ -3,6 +3,7 @@
 """A state can be copied, marked, restored, saved and loaded, and survives a run that fails."""
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import Interrupted
+from lfm_ros.engine.runs import Runs
 from lfm_ros.engine.state import BLOCK
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -204,3 +205,24 @@ def run_interrupted(model, state):
         return model.runner.run(state, [1, 2], interrupt=flag)
     finally:
         del model.runner._prepare
+
+
+class Onlooker(Runs):
+    """Notes of each call whether it gives memory back."""
+
+    def __init__(self):
+        super().__init__()
+        self.shrunk = []
+
+    def call(self, work, interrupt=None, what='model', shrink=False):
+        self.shrunk.append(shrink)
+        return super().call(work, interrupt, what, shrink)
+
+
+def test_memory_of_a_prompt_is_given_back_by_the_first_step_behind_it(model):
+    runner = model.runner
+    runner._runs, runner._shrink = Onlooker(), True
+    state = model.new_state()
+    for count in (40, 40, 1, 1, 3, 40, 2):
+        runner.run(state, [99] * count)
+    assert runner._runs.shrunk == [False, False, True, False, False, False, True]

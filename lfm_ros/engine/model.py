@@ -69,8 +69,8 @@ class ModelOptions:
         :func:`lfm_ros.prepare.cache.ready` gives it; None: the model's own are opened.
     :param spinning: let threads wait for work without giving up their core, see
         :func:`lfm_ros.engine.session.open_session`.
-    :param arena: keep the memory of a call for the next one; without, long histories take less
-        memory, and prompts are read more slowly.
+    :param arena: keep the memory of a call for the next one, and that of a prompt until it is
+        read; without, prompts are read more slowly.
     :param fallback: run on the next of ``providers``, and in the end on the CPU, when one cannot
         be used, see :func:`lfm_ros.engine.providers.open_on_best`.
     :param run_timeout: seconds that one call of an open model may take, see
@@ -271,7 +271,8 @@ class Model:
         beside = self.folder.graph.with_name(PREFILL_GRAPH)
         prefill = self._open_decoder(beside, PREFILL_GRAPH, reuse) if beside.is_file() else None
         try:
-            runner = Runner(graph, self._context_length(), embedder, prefill, self.runs)
+            runner = Runner(graph, self._context_length(), embedder, prefill, self.runs,
+                            self.options.arena and list(self.options.providers) == [CPU])
         except SizesDisagree:
             if reuse:
                 return None

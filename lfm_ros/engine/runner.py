@@ -41,6 +41,7 @@ class Runner:
     :param embedder: of a graph that takes embeddings instead of ids.
     :param prefill: another graph of the same model, for calls of many tokens.
     :param runs: makes the calls.
+    :param shrink: give memory back once a prompt was read, as it takes far more than a step.
     :ivar longest_call: the most tokens that can be read in one run.
     :ivar can_take_back: whether :meth:`take_back` works, and a row of a call of two or more tokens
         is the same whatever the other rows are.
@@ -48,7 +49,8 @@ class Runner:
     """
 
     def __init__(self, graph: OpenGraph, limit: int, embedder: Embedder | None = None,
-                 prefill: OpenGraph | None = None, runs: Runs | None = None) -> None:
+                 prefill: OpenGraph | None = None, runs: Runs | None = None,
+                 shrink: bool = False) -> None:
         self.signature = signature = graph.signature
         self.limit = limit
         self._graph = graph
@@ -58,6 +60,7 @@ class Runner:
         self._places = np.arange(limit, dtype=signature.positions_dtype)[None]
         self._keep = np.ones((1,) * signature.keep_rank, signature.keep_dtype)
         self._runs = runs or Runs()
+        self._shrink, self._grown = shrink, False
         self._history: dict[int, list[np.ndarray]] = {}
         self._last_start = 0
         try:
@@ -154,7 +157,8 @@ class Runner:
         company = self._company
         assert company, 'company_size is 0'
         tokens = self._embedder.rows(ids, None) if self._embedder else ids
-        logits = self._runs.call(lambda options: company.step(states, tokens, options))
+        logits = self._runs.call(lambda options: company.step(states, tokens, options),
+                                 shrink=self._is_to_shrink(1))
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
 
     def step_in_company(self, state: State, token: int) -> np.ndarray:
@@ -195,7 +199,14 @@ class Runner:
         if sig.positions:
             bind_in(binding, sig.positions, self._places[:, start:], (1, count))
         self._runs.call(lambda options: graph.session.run_with_iobinding(binding, options),
-                        interrupt)
+                        interrupt, shrink=self._is_to_shrink(count))
+
+    def _is_to_shrink(self, count: int) -> bool:
+        """Tell whether this call is the first short one after a long one."""
+        is_short = count <= SHORT
+        shrink = self._grown and is_short
+        self._grown = self._shrink and not is_short
+        return shrink
 
     def _prepare(self, graph: OpenGraph, state: State, count: int, rows: int
                  ) -> tuple[Call, np.ndarray]:

@@ -15,6 +15,7 @@ from lfm_ros.errors import LfmError
 import onnxruntime
 
 _FATAL_ONLY = 4
+_SHRINK = 'memory.enable_memory_arena_shrinkage'
 
 Result = TypeVar('Result')
 
@@ -27,10 +28,16 @@ class Interrupt:
     """Ends what the model does for one request, from any thread."""
 
     def __init__(self) -> None:
-        self.options = onnxruntime.RunOptions()
-        self.options.log_severity_level = _FATAL_ONLY
+        # Setting an entry back is answered with a warning in the log, so there are two of them.
+        self._options = _run_options()
+        self._shrinking = _run_options()
+        self._shrinking.add_run_config_entry(_SHRINK, 'cpu:0')
         self.is_set = False
         self._overdue = 0.0
+
+    def options(self, shrink: bool) -> Any:
+        """Return the options of a run; one that shrinks gives memory kept for others back."""
+        return self._shrinking if shrink else self._options
 
     @property
     def is_overdue(self) -> bool:
@@ -40,12 +47,12 @@ class Interrupt:
     def set(self) -> None:
         """End the run that uses this interrupt at its next operator, and refuse later ones."""
         self.is_set = True
-        self.options.terminate = True
+        self._terminate()
 
     def end_overdue(self, seconds: float) -> None:
         """End the run likewise because it has taken more than so many seconds."""
         self._overdue = seconds
-        self.options.terminate = True
+        self._terminate()
 
     def reason(self) -> Exception | None:
         """Return what ended the run; None: it was not ended from here."""
@@ -56,6 +63,16 @@ class Interrupt:
                             f'{self._overdue:g} s and was ended: ask again, or raise '
                             'model.run_timeout if this machine is that slow')
         return None
+
+    def _terminate(self) -> None:
+        for options in (self._options, self._shrinking):
+            options.terminate = True
+
+
+def _run_options() -> Any:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return options
 
 
 class Run:
@@ -99,19 +116,20 @@ class Runs:
         self.current: Run | None = None
 
     def call(self, work: Callable[[Any], Result], interrupt: Interrupt | None = None,
-             what: str = 'model') -> Result:
+             what: str = 'model', shrink: bool = False) -> Result:
         """
         Make a call.
 
         :param work: calls ONNX Runtime with the run options that it is given.
         :param interrupt: None: of its own, for what nobody but an onlooker ends.
         :param what: is run, for the message of an error.
+        :param shrink: give back what all graphs keep of the memory of earlier calls.
         :raises Interrupted: when the interrupt was set.
         :raises LfmError: MODEL_HUNG and what :func:`run_error` makes of other failures.
         """
         run = self.current = Run(interrupt or Interrupt())
         try:
-            return work(run.interrupt.options)
+            return work(run.interrupt.options(shrink))
         except Exception as error:  # ONNX Runtime raises a different class for every status
             raise run.interrupt.reason() or run_error(error, what) from error
         finally:

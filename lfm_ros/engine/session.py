@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 import re
 
@@ -69,11 +70,27 @@ def session_options(threads: int = 0, reuse: bool = True, arena: bool = True,
     options.enable_mem_pattern = False
     options.enable_mem_reuse = reuse
     options.enable_cpu_mem_arena = arena
+    if arena:
+        _make_arena()
+        options.add_session_config_entry('session.use_env_allocators', '1')
     # Some published weights hold only subnormal scales (Liquid4All/onnx-export).
     options.add_session_config_entry('session.set_denormal_as_zero', '1')
     if not spinning:
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     return options
+
+
+@cache
+def _make_arena() -> None:
+    """
+    Make the one arena of the process.
+
+    The graphs of a model are never run at once, so they need no memory each; and a run of any of
+    them can give back what is left of all.
+    """
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo('Cpu', onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0,
+                                  onnxruntime.OrtMemType.DEFAULT), None)
 
 
 def _check_readable(path: Path) -> None:

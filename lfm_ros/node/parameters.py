@@ -91,8 +91,8 @@ SPECS = (
     Spec('model.threads', 0, 'Threads inside one operator; 0: one per core', 0, 256),
     Spec('model.spinning', True, 'Let threads wait for each other without giving up their core: '
          'faster on a robot with cores to spare, much slower where other nodes need them'),
-    Spec('model.arena', True, 'Keep the memory of a call of the model for the next one; false: '
-         'less memory behind long histories, and prompts are read more slowly'),
+    Spec('model.arena', True, 'Keep the memory of a call of the model for the next one, and that '
+         'of a prompt until it is read; false: prompts are read more slowly'),
     Spec('model.context_length', DEFAULT_CONTEXT, 'Most tokens of one mission; 0: as many as the '
          'model was made for', 0, 1 << 20),
     Spec('model.prefill_chunk', 64, 'Tokens of a prompt that are read in one call; fewer need '

@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edit the graph of a model so that a robot can get more out of it."""
 
-VERSION = 1  # of the edits; what was made with another one is made again
+VERSION = 2  # of the edits; what was made with another one is made again
 SLOTS = 4    # missions that can take a step in one call

@@ -22,6 +22,8 @@ from lfm_ros.prepare.graph import load
 from lfm_ros.prepare.manifest import write_manifest
 from lfm_ros.prepare.optimize import remove
 from lfm_ros.prepare.optimize import save_optimized
+from lfm_ros.prepare.prefill import adds_up_with_signs
+from lfm_ros.prepare.prefill import with_signs
 from lfm_ros.prepare.trial import open_trial
 from lfm_ros.prepare.trial import sample
 from lfm_ros.prepare.weights import external_files
@@ -55,7 +57,10 @@ def make_entry(folder: ModelFolder, others: dict[str, Path], target: Path,
     for name, graph in others.items():
         try:
             if name == PREFILL_GRAPH:
-                _make_proved(folder, graph, load(graph), target / name)
+                second = load(graph)
+                if adds_up_with_signs():
+                    with_signs(second)
+                _make_proved(folder, graph, second, target / name)
             else:
                 save_optimized(load(graph), graph.parent, target / name, prepacked=False)
         except Exception as error:  # as above; this one is opened as it is then

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.engine.session import CPU
+from lfm_ros.engine.session import session_options
 from lfm_ros.prepare.graph import attributes
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.graph import MICROSOFT
@@ -16,8 +18,10 @@ import numpy as np
 import onnx
 from onnx import helper
 from onnx import TensorProto
+import onnxruntime
 
 _BITS = (2, 4, 8)
+_WIDTH = 64  # rows of a weight that is there to overflow
 
 
 def in_eight_bits(graph: Graph, folder: Path) -> Graph | str:
@@ -62,8 +66,7 @@ def _new_weight(graph: Graph, node: Any, folder: Path) -> tuple[str, str, str]:
     """
     Add a weight in 8 bits, its scales and zero points, unless another node has done so.
 
-    It is written without signs: kernels for numbers with a sign add up in 16 bits on x86 without
-    VNNI, and what overflows is cut without a word.
+    It is written without signs, which is right on every machine: see :func:`adds_up_with_signs`.
     """
     weight, scale, zero = (f'{node.input[1]}/{part}' for part in ('uint8', 'scale', 'zero'))
     if graph.initializer(weight) is None:
@@ -72,6 +75,51 @@ def _new_weight(graph: Graph, node: Any, folder: Path) -> tuple[str, str, str]:
         graph.add_constant(scale, scales, np.float32)
         graph.add_constant(zero, np.full(len(scales), 128), np.uint8)
     return weight, scale, zero
+
+
+def adds_up_with_signs() -> bool:
+    """
+    Tell whether kernels for weights with a sign are right on this machine.
+
+    On x86 without VNNI they add up in 16 bits, and what overflows is cut without a word.
+    """
+    graph = Graph(helper.make_model(helper.make_graph(
+        [helper.make_node('DynamicQuantizeMatMul', ['a', 'w', 's', 'z'], ['y'],
+                          domain=MICROSOFT)], 'largest',
+        [helper.make_tensor_value_info('a', TensorProto.FLOAT, [1, _WIDTH])],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, [1, 1])]), ir_version=10,
+        opset_imports=[helper.make_opsetid('', 18), helper.make_opsetid(MICROSOFT, 1)]))
+    graph.add_constant('w', np.full((_WIDTH, 1), 127), np.int8)
+    graph.add_constant('s', [1], np.float32)
+    graph.add_constant('z', [0], np.int8)
+    session = onnxruntime.InferenceSession(graph.model.SerializeToString(), session_options(),
+                                           providers=[CPU])
+    product = session.run(None, {'a': np.ones((1, _WIDTH), np.float32)})[0]
+    return bool(np.allclose(product, 127 * _WIDTH))
+
+
+def with_signs(graph: Graph) -> None:
+    """
+    Give the weights of DynamicQuantizeMatMul their signs, for kernels that want these.
+
+    The products are the same. On x86 with AMX they are seven times as fast (ONNX Runtime 1.31);
+    those without signs do not even use VNNI. ONNX Runtime computes the new weights once, when it
+    optimises the graph.
+    """
+    done: set[str] = set()
+    for node in list(graph.of_type('DynamicQuantizeMatMul')):
+        weight, zero = node.input[1], node.input[3]
+        kind = graph.initializer(weight)
+        if kind is None or kind.data_type != TensorProto.UINT8:
+            continue
+        node.input[1], node.input[3] = f'{weight}/signed', f'{zero}/signed'
+        for name in {weight, zero} - done:
+            done.add(name)
+            half = graph.add_constant('half', [128], np.uint8)
+            graph.nodes.append(helper.make_node('BitwiseXor', [name, half], [f'{name}/flipped']))
+            graph.nodes.append(helper.make_node('Cast', [f'{name}/flipped'], [f'{name}/signed'],
+                                                to=TensorProto.INT8))
+    graph.sort()
 
 
 def full_weight(graph: Graph, node: Any, folder: Path) -> np.ndarray:
