@@ -11,6 +11,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.engine.abilities import read_abilities
+from lfm_ros.engine.abilities import write_abilities
 from lfm_ros.engine.bindings import LONG_HISTORY
 from lfm_ros.engine.bindings import OpenGraph
 from lfm_ros.engine.calling import CallDialect
@@ -270,14 +272,23 @@ class Model:
         embedder = self._embedder = self._open_embedder(signature) if signature.hidden else None
         beside = self.folder.graph.with_name(PREFILL_GRAPH)
         prefill = self._open_decoder(beside, PREFILL_GRAPH, reuse) if beside.is_file() else None
+        kept, session = self.options.prepared, self._describe_session(graph.session, reuse)
+        known = read_abilities(kept, session) if kept else None
         try:
             runner = Runner(graph, self._context_length(), embedder, prefill, self.runs,
-                            self.options.arena and list(self.options.providers) == [CPU])
+                            self.options.arena and list(self.options.providers) == [CPU], known)
         except SizesDisagree:
             if reuse:
                 return None
             raise
+        if kept and not known:
+            write_abilities(kept, session, runner.abilities)
         return graph.session, signature, runner
+
+    def _describe_session(self, session: onnxruntime.InferenceSession, reuse: bool) -> str:
+        """Return on what abilities depend, of the same files, machine and ONNX Runtime."""
+        return f'threads {self.options.threads}, reuse {reuse}, ' \
+            f'values {len(session.get_inputs())} {len(session.get_outputs())}'
 
     def _open_decoder(self, path: Path, name: str, reuse: bool) -> OpenGraph:
         session = self._open_graph(path, name, reuse)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros.engine import trials
+from lfm_ros.engine.abilities import Abilities
 from lfm_ros.engine.bindings import bind_in
 from lfm_ros.engine.bindings import Call
 from lfm_ros.engine.bindings import LONG_CALL
@@ -32,7 +33,8 @@ class Runner:
     """
     Advances states by tokens.
 
-    Opening it runs a few tokens: a graph that cannot run is better found now than in a mission.
+    Opening it runs a few tokens, unless it is known what comes of it: a graph that cannot run is
+    better found now than in a mission.
 
     Buffers are bound by address. In a decode step only the attention mask changes its shape, so
     nothing is allocated there: short calls are prepared once for each set of windows.
@@ -42,6 +44,7 @@ class Runner:
     :param prefill: another graph of the same model, for calls of many tokens.
     :param runs: makes the calls.
     :param shrink: give memory back once a prompt was read, as it takes far more than a step.
+    :param known: what an earlier opening found out; then nothing is tried.
     :ivar longest_call: the most tokens that can be read in one run.
     :ivar can_take_back: whether :meth:`take_back` works, and a row of a call of two or more tokens
         is the same whatever the other rows are.
@@ -50,7 +53,7 @@ class Runner:
 
     def __init__(self, graph: OpenGraph, limit: int, embedder: Embedder | None = None,
                  prefill: OpenGraph | None = None, runs: Runs | None = None,
-                 shrink: bool = False) -> None:
+                 shrink: bool = False, known: Abilities | None = None) -> None:
         self.signature = signature = graph.signature
         self.limit = limit
         self._graph = graph
@@ -63,33 +66,33 @@ class Runner:
         self._shrink, self._grown = shrink, False
         self._history: dict[int, list[np.ndarray]] = {}
         self._last_start = 0
-        try:
-            self.vocabulary, self.head_pruned = self._measure_logits()
-        except SizesDisagree:
-            raise
-        except LfmError as error:
-            if error.code != ErrorCode.MODEL_RUN_FAILED:
-                raise
-            raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, 'the graph opens but does not run on '
-                           f'{", ".join(graph.session.get_providers())}: export it for this '
-                           f'provider ({error.message})') from error
+        if known:
+            self.vocabulary, self.head_pruned = known.vocabulary, known.head_pruned
+        else:
+            self.vocabulary, self.head_pruned = self._try_logits()
         self._row = np.empty((1, self.vocabulary), signature.logits_dtype)
         self._short = self._rows = self._row
         self.longest_call = limit
-        if not trials.can_continue(self, [3, 4, 5]):
+        if not (known.reads_many if known else trials.can_continue(self, [3, 4, 5])):
             # onnxruntime-genai's fp16 export for the CPU reads several tokens only at position 0.
             self.longest_call = 1
-            if not trials.can_continue(self, [3]):
+            if not known and not trials.can_continue(self, [3]):
                 raise LfmError(ErrorCode.MODEL_FOREIGN, 'the graph runs, but not behind tokens '
                                'that it has read before: export it again with its cache')
-        self.shared = trials.can_share(self)
-        self.can_take_back = trials.can_take_back(self)
+        self.shared = known.shared if known else trials.can_share(self)
+        self.can_take_back = known.takes_back if known else trials.can_take_back(self)
         self._company: Company | None = None
         self._companion: tuple[State, Mark] | None = None
         if signature.slots and self.can_take_back:
             self._company = Company(graph, self.vocabulary)
-            if not trials.keeps_company(self):
+            if not (known.keeps_company if known else trials.keeps_company(self)):
                 self._company = None
+
+    @property
+    def abilities(self) -> Abilities:
+        """Return what opening it found out."""
+        return Abilities(self.vocabulary, self.head_pruned, self.longest_call > 1, self.shared,
+                         self.can_take_back, self._company is not None)
 
     @property
     def company_size(self) -> int:
@@ -232,6 +235,18 @@ class Runner:
             self._history[count] = [
                 np.empty((*t.shape[:2], t.shape[2] + count), t.dtype) for t in self.signature.conv]
         return self._history.get(count, [])
+
+    def _try_logits(self) -> tuple[int, bool]:
+        try:
+            return self._measure_logits()
+        except SizesDisagree:
+            raise
+        except LfmError as error:
+            if error.code != ErrorCode.MODEL_RUN_FAILED:
+                raise
+            raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, 'the graph opens but does not run on '
+                           f'{", ".join(self._graph.session.get_providers())}: export it for '
+                           f'this provider ({error.message})') from error
 
     def _measure_logits(self) -> tuple[int, bool]:
         """Return the vocabulary, and whether only the last of several rows comes out."""
