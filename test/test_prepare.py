@@ -13,6 +13,7 @@ from support import NAMES
 
 onnx = pytest.importorskip('onnx')
 
+from lfm_ros.prepare import VERSION  # noqa: E402, I100
 from lfm_ros.prepare.company import add_company  # noqa: E402, I100
 from lfm_ros.prepare.edits import APPLIED  # noqa: E402, I100
 from lfm_ros.prepare.edits import edit_losslessly  # noqa: E402, I100
@@ -227,7 +228,7 @@ def test_the_note_tells_what_was_done(tmp_path):
         write_note(graph, edit_losslessly(graph, slots=3), 3)
     path, _ = edited('lfm2', tmp_path, edit)
     note = read_note(load(path))
-    assert note['version'] == 1
+    assert note['version'] == VERSION
     assert note['slots'] == 3
     assert note['edits']['company'] == APPLIED
     assert note['edits']['portable'] != APPLIED

@@ -20,6 +20,7 @@ from lfm_ros.engine.folder import find_model  # noqa: E402, I100
 from lfm_ros.errors import ErrorCode  # noqa: E402, I100
 from lfm_ros.errors import LfmError  # noqa: E402, I100
 from lfm_ros.prepare import folder as making  # noqa: E402, I100
+from lfm_ros.prepare import VERSION  # noqa: E402, I100
 from lfm_ros.prepare.cache import ready  # noqa: E402, I100
 from lfm_ros.prepare.edits import APPLIED  # noqa: E402, I100
 from lfm_ros.prepare.edits import read_note  # noqa: E402, I100
@@ -50,7 +51,7 @@ def test_the_copy_is_whole_and_says_the_same(name, tmp_path):
     shutil.copytree(tmp_path / 'out', tmp_path / 'moved')
     assert np.array_equal(says(tmp_path / 'moved'), says(source))
     note = read_note(load(tmp_path / 'out' / 'model.onnx'))
-    assert note['edits'] == report.edits and note['version'] == 1
+    assert note['edits'] == report.edits and note['version'] == VERSION
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith('.')] == []
 
 
