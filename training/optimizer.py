@@ -11,8 +11,6 @@ from torch.optim import _muon
 TABLES = ('embed_tokens', 'position_embedding', 'readers')
 SHARPNESS = ('q_layernorm', 'k_layernorm')
 EYE = ('vision_tower', 'multi_modal_projector')
-# Without the instructions for it, bfloat16 is many times slower than float32.
-HALF = torch.cpu._is_avx512_bf16_supported()
 
 
 def _orthogonalize(gradient: torch.Tensor, factors: tuple[float, float, float], steps: int,
@@ -29,8 +27,8 @@ def _orthogonalize(gradient: torch.Tensor, factors: tuple[float, float, float], 
     return matrix.T if tall else matrix
 
 
-if not HALF:
-    _muon._zeropower_via_newtonschulz = _orthogonalize
+# Without the instructions for it, bfloat16 is many times slower than float32.
+_muon._zeropower_via_newtonschulz = _orthogonalize
 
 
 class Optimizer:

@@ -19,6 +19,7 @@ from restore import restore
 from score import write_model_card, write_score
 from tokenizer import make_tokenizer
 from tokenizers import Tokenizer
+from tool_calls import CALL_SPLITS
 import torch
 from torch import distributed, multiprocessing
 from tqdm import tqdm
@@ -46,8 +47,9 @@ PHASES = (
     Phase('vary', 460, 4096, 512, (0.0, 0.0), (0.5, 0.3), 0.25, 0.0),
     Phase('whole', 140, 4096, 1024, (0.0, 0.0), (0.3, 0.0), 0.5, 0.0),
     Phase('move', 1770, 4096, 1024, (0.0, 0.0), (0.4, 0.0), 0.5, 0.0, 0.5),
-    Phase('call', 1800, 6144, 512, (0.9, 0.3), (0.5, 0.3), 0.17, 0.0, 0.3, 0.34),
-    Phase('serve', 600, 8192, 1024, (0.2, 0.0), (0.3, 0.0), 0.25, 0.0, 0.5, 0.25),
+    Phase('call', 1000, 8192, 512, (1.0, 0.8), (0.6, 0.6), 0.13, 0.0, 0.3, 0.6),
+    Phase('order', 1500, 8192, 512, (0.7, 0.2), (0.6, 0.3), 0.13, 0.0, 0.3, 0.5),
+    Phase('serve', 900, 8192, 1024, (0.1, 0.0), (0.3, 0.0), 0.25, 0.0, 0.5, 0.5),
 )
 SCENES = 16000
 # The first phase of a run that goes on from a shipped model, if it is not told another one.
@@ -94,6 +96,10 @@ def train(worker: int, workers: int, work: Path, seed: int, resume: bool,
             trainer.save(saved)
             for split in ('pair', 'word', 'wording'):
                 tqdm.write(f'{phase.name} {split}: {probe(trainer, split)}', file=sys.stderr)
+            if phase.calls:
+                for split in CALL_SPLITS:
+                    tqdm.write(f'{phase.name} calls, {split}: {probe(trainer, split, calls=True)}',
+                               file=sys.stderr)
             if phase.sights:
                 tqdm.write(f'{phase.name} pictures: {probe(trainer, "pair", album)}',
                            file=sys.stderr)
