@@ -249,9 +249,16 @@ class CallMaker(MissionMaker):
         """Return a command for a call, as a clause."""
         skill, rng = call.tool.skill, self.rng
         held_out = self.call_split == 'wording' and rng.random() < 0.6
-        clause = rng.choice(skill.held_commands if held_out else skill.commands)
+        commands = skill.held_commands if held_out else skill.commands
         words = dict.fromkeys(skill.optional, '')
-        return clause.format(**{**words, **{r: v.words for r, v in call.values.items()}})
+        words.update((role, value.words) for role, value in call.values.items())
+        opened = call.values['open'].report if 'open' in call.values else ''
+        clause = rng.choice(commands).format(**words, opened=opened)
+        if self.split is None and call.tool.name in skill.names and rng.random() < 0.1:
+            # As people say it who know the list: the name of the tool, then what it needs.
+            clause = ' '.join([call.tool.name.replace('_', ' '), *(
+                words[role].strip() for role in skill.roles)])
+        return clause
 
     def _sentence(self, clauses: list[str]) -> str:
         """Return one or two clauses as a sentence."""
