@@ -19,15 +19,20 @@ import pytest
 R = msg.Response
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_node_and_everybody_is_answered(number: signal.Signals) -> None:
+@pytest.mark.parametrize('numbers', [
+    [signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT],
+    [signal.SIGTERM, signal.SIGINT]], ids=str)
+def test_a_signal_or_one_passed_on_twice_ends_the_node_and_everybody_is_answered(
+        numbers: list[signal.Signals]) -> None:
     with running_node(program=ODD_NODE) as client:
         goals = [client.generate('(slow 5)', max_tokens=400) for _ in range(3)]
         goals[0].pieces.wait(count=3)
         waiting = client.ask_later('hello')
         results = [goal.accept().get_result_async() for goal in goals]
         client.missions()  # the node has all of these
-        client.node_process.stop(number)
+        for number in numbers[:-1]:
+            client.node_process.process.send_signal(number)
+        client.node_process.stop(numbers[-1])
         for future in (waiting, *results):
             client.wait_until(future.done, 'an answer')
         assert waiting.result().response.error_code == R.CANCELLED

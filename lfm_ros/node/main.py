@@ -24,6 +24,9 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 LAST_ANSWERS = 0.5  # seconds
+# Seconds in which another signal is the same wish: launch and what manages services (systemd, a
+# container) tell every process of a group, and launch then tells the node once more.
+PASSED_ON = 1.0
 LOST = 75  # exit code; EX_TEMPFAIL of sysexits.h: starting it again may help
 
 
@@ -98,9 +101,13 @@ def _catch_signals() -> socket.socket:
 
 def _await_signal(signals: socket.socket, ending: threading.Event, executor: Executor) -> None:
     signals.recv(1)
+    first = time.monotonic()
     ending.set()
     executor.wake()
-    os._exit(128 + signals.recv(1)[0])  # whoever asks twice does not want to wait
+    while True:
+        number = signals.recv(1)[0]
+        if time.monotonic() - first > PASSED_ON:
+            os._exit(128 + number)  # whoever asks twice does not want to wait
 
 
 def _send_answers(executor: Executor) -> None:
