@@ -51,6 +51,8 @@ def test_after_any_end_of_the_node_its_missions_answer_as_if_there_was_none(
         with running_node(missions__dir=tmp_path, missions__checkpoint_turns=2,
                           check_end=False) as client:
             assert {m.turns for m in client.missions().values()} <= {first}
+            killed = bool(first) and number == signal.SIGKILL
+            assert ('was killed' in client.node_process.log) is killed
             for name, answers in found.items():
                 answers += told(client, name, first, last)
             if number == signal.SIGKILL:

@@ -136,8 +136,8 @@ class LfmNode(LifecycleNode):
         return self._host.stop()
 
     def destroy_node(self) -> None:
-        """Stop the model and destroy the node."""
-        self.stop()
+        """Stop and close the model, let go of the missions' folder and destroy the node."""
+        self._close()
         self._heartbeat.close()
         # rclpy also destroys nodes that are half built, and again those that it has destroyed.
         questions, self._questions = self._questions, None
