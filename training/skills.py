@@ -31,6 +31,8 @@ HELD_STRANGE = ('unlock the door', 'send a message to the staff', 'wake the gues
                 'play some music', 'follow the cart', 'clean the table', 'water the tree')
 REASONS = ('no path', 'not found', 'too far', 'too heavy', 'time is over', 'the way is blocked',
            'no power', 'out of reach', 'the battery is empty', 'the motor is hot', 'not ready')
+BLOCKED = ('the way to waypoint {waypoint} is blocked', 'no path to waypoint {waypoint}',
+           'waypoint {waypoint} is not on the map', 'waypoint {waypoint} is too far')
 HELD_REASONS = ('the path is closed', 'the battery is not charged', 'no tool', 'too hot',
                 'the camera is dirty')
 SAYINGS = ('hello', 'good morning', 'I am ready', 'please wait', 'good bye', 'thank you',
@@ -106,10 +108,12 @@ SKILLS = {
     'dock': Skill(
         ('dock', 'dock', 'park', 'go_to_dock', 'charge'), ('recharge', 'return_to_dock'),
         ('Drive to the dock.', 'Charge the battery.', 'Go back to the base and charge.',
-         'Park the robot.', 'Go to the charging place.'),
+         'Park the robot.', 'Go to the charging place.', 'Drive to the charging dock.',
+         'Drive to the charger.', 'Drive home and charge.'),
         ('Return to the base.',), (),
         ('dock', 'park', 'charge the battery', 'return to the base', 'come back', 'go and charge',
-         'drive to the dock', 'park at the base', 'get some power'),
+         'drive to the dock', 'park at the base', 'get some power', 'go to the dock',
+         'go back to the dock', 'return to the dock', 'go to the charger', 'drive home'),
         ('go back to the base', 'charge now'), 'I am docked.'),
     'picture': Skill(
         ('take_picture', 'take_picture', 'take_photo', 'capture', 'photo'),
@@ -292,4 +296,6 @@ def reason(rng: random.Random, held_out: bool) -> str:
         while (text := f'the {rng.choice(NOUNS)} is {rng.choice(STATES)}') in HELD_REASONS:
             pass
         return text
+    if share < 0.75:
+        return rng.choice(BLOCKED).format(waypoint=rng.randint(1, 300))
     return rng.choice(REASONS)

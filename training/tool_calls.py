@@ -22,6 +22,15 @@ CALL_SPLITS = ('list', 'tool', 'wording')
 DRIVE = SKILLS['navigate']
 CALL_BEGIN, CALL_END = '<|tool_call_start|>', '<|tool_call_end|>'
 NO_TOOL = 'I have no tool for that.'
+# What functions give back as text; an exception of one is told as the client of lfm_ros tells it.
+SUCCESSES = ('done', 'done', 'ok', 'success', 'true')
+ARRIVALS = ('arrived at waypoint {waypoint}', 'reached waypoint {waypoint}')
+RECORDS: tuple[dict[str, Any], ...] = (
+    {'status': 'done'}, {'result': 'success'}, {'status': 'ok', 'seconds': 12}, {'done': True},
+    {'file': 'image.png'}, {'file': 'picture.jpg', 'taken_at': 'waypoint 3'},
+    {'state': 'charging'})
+FAILURES = ('error: RuntimeError: {why}', 'error: RuntimeError: {why}', 'error: ValueError: {why}',
+            'error: {why}', 'failed: {why}', 'error: TimeoutError: {why}')
 # Characters of a list: about 370 tokens; in a drill, about 200.
 LONGEST_LIST, LONGEST_DRILL_LIST = 660, 360
 _SPLIT_OF_THE_REST = {'list': 'pair', 'tool': 'pair', 'wording': 'wording'}
@@ -276,17 +285,23 @@ class CallMaker(MissionMaker):
     def _result(self) -> Turn:
         """Tell what the tools gave back that were called."""
         rng, results, reports = self.rng, [], []
-        failing = rng.choice((0.0, 0.5))
+        failing, spoken = rng.choice((0.0, 0.5)), rng.random() < 0.5
         for call in self.called:
             if rng.random() < failing:
                 why = reason(rng, self.call_split == 'wording')
-                results.append({'ok': False, rng.choice(('reason', 'reason', 'error')): why})
+                fields = {'ok': False, rng.choice(('reason', 'reason', 'error')): why}
+                text = rng.choice(FAILURES).format(why=why)
                 reports.append(f'I could not do it: {why}.')
             else:
-                results.append({'ok': True, **(call.arguments if rng.random() < 0.5 else {})})
+                fields = {'ok': True, **(call.arguments if rng.random() < 0.5 else {})}
+                if rng.random() < 0.4:
+                    fields = rng.choice(RECORDS)
+                text = rng.choice((*SUCCESSES, call.done, call.done.rstrip('.')))
+                if 'waypoint' in call.values and rng.random() < 0.5:
+                    text = rng.choice(ARRIVALS).format(waypoint=call.values['waypoint'].report)
                 reports.append(call.done)
-        return Turn('', ' '.join(reports), 'result',
-                    results=tuple(json.dumps(result) for result in results))
+            results.append(text if spoken else json.dumps(fields))
+        return Turn('', ' '.join(reports), 'result', results=tuple(results))
 
 
 _FIRST_WORDS = {clause.split()[0] for skill in SKILLS.values()
