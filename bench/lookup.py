@@ -43,6 +43,7 @@ from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.missions.answering import Answering
 from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.request import Query
 from lfm_ros.prepare.opening import open_prepared
 import numpy as np
 
@@ -376,7 +377,7 @@ def demo_mission(side: Side) -> Cost:
     mission = Mission('demo', side.model, side.model.template.head())
     total = Cost()
     for question in QUESTIONS:
-        turn = Answering(mission, question, GREEDY, Limits(64))
+        turn = Answering(mission, Query(question), GREEDY, Limits(64))
         steps = turn.steps()
         while not turn.generation.ids:
             next(steps)
