@@ -30,6 +30,11 @@ node = rclpy.create_node('dying')
 client = ActionClient(node, Generate, '/lfm/generate')
 ask = node.create_client(Ask, '/lfm/ask')
 assert client.wait_for_server(30) and ask.wait_for_service(30)
+while True:  # until the node knows this client of its service: what it sends then arrives at once
+    known = ask.call_async(Ask.Request(query=Query(prompt='hello', aside=True, max_tokens=1)))
+    rclpy.spin_until_future_complete(node, known, timeout_sec=2.0)
+    if known.done():
+        break
 query = Query(prompt='(slow 10) from a dying client', mission_id='dying', max_tokens=30)
 ask.call_async(Ask.Request(query=query))
 goal = client.send_goal_async(Generate.Goal(query=query), lambda f: None)
