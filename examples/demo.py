@@ -53,6 +53,7 @@ def main() -> int:
             observe(node, client)
             ask_by_service(client)
             stream_by_action(client)
+            use_tools(client)
             look(node, client)
             keep_missions_apart(client)
             go_back(client)
@@ -122,6 +123,25 @@ def stream_by_action(client: LfmClient) -> None:
     response = client.generate(question, on_token=collect, sampling=GREEDY).result()
     dialog(question, ' | '.join(p for p in pieces if p), response)
     check(response, '{"action":"navigate","waypoint":7}')
+
+
+def use_tools(client: LfmClient) -> None:
+    """Let the model call functions of this program, and tell it what they gave back."""
+    title('Tools: the model calls functions of this program')
+
+    def navigate(waypoint: int) -> str:
+        """Drive to a waypoint."""
+        say(f'called: navigate({waypoint})')
+        return f'arrived at waypoint {waypoint}'
+
+    def take_picture() -> None:
+        """Take a picture of what is ahead."""
+        say('called: take_picture()')
+
+    command = 'Go to waypoint 12 and take a picture.'
+    response = client.run_tools(command, [navigate, take_picture], 'driver', sampling=GREEDY)
+    dialog(command, response.text, response)
+    check(response, 'I am at waypoint 12. I took a picture.')
 
 
 def look(node: Node, client: LfmClient) -> None:
