@@ -5,10 +5,12 @@ Nothing that comes in can crash the node, make it leak, or leave its queue stuck
 
 ``LFM_ROS_FUZZ=10000`` sends that many requests instead of the few of every test run.
 """
+from collections.abc import Callable
 from collections.abc import Iterator
 import os
 from pathlib import Path
 import random
+from typing import Any
 
 from fuzz_support import changed_bytes
 from fuzz_support import random_message
@@ -29,6 +31,8 @@ BATCH = 40
 MOST_GROWTH = 40 << 20  # bytes of RSS, after the first quarter
 R = msg.Response
 
+Topic = tuple[Any, Callable[[random.Random], Any]]  # a publisher, and what makes a message
+
 
 @pytest.fixture(scope='module')
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
@@ -45,13 +49,17 @@ def rss(client: Client) -> int:
     return client.status.wait(start=count)[0].rss_bytes
 
 
-def send_batch(client: Client, chance: random.Random, number: int) -> None:
+def open_topics(client: Client) -> list[Topic]:
+    """Return a publisher of each topic and what makes its messages."""
+    return [(client.publisher(msg.Query, '~/query'), random_query),
+            (client.publisher(msg.Observation, '~/observe'),
+             lambda c: random_message(msg.Observation, c)),
+            (client.publisher(String, '~/prompt'), lambda c: random_message(String, c, 0.0))]
+
+
+def send_batch(client: Client, topics: list[Topic], chance: random.Random, number: int) -> None:
     """Send a batch in every way, and see that all that must be answered is answered."""
     futures, goals = [], []
-    topics = [(client.publisher(msg.Query, '~/query'), random_query),
-              (client.publisher(msg.Observation, '~/observe'),
-               lambda c: random_message(msg.Observation, c)),
-              (client.publisher(String, '~/prompt'), lambda c: random_message(String, c, 0.0))]
     for turn in range(BATCH):
         way = chance.random()
         if way < 0.4:
@@ -80,9 +88,10 @@ def send_batch(client: Client, chance: random.Random, number: int) -> None:
 
 def test_odd_requests_are_all_answered_and_the_node_is_as_before(client: Client) -> None:
     chance = random.Random(SEED)
+    topics = open_topics(client)  # once: a node remembers every publisher that there is
     early = 0
     for number in range(COUNT // BATCH):
-        send_batch(client, chance, number)
+        send_batch(client, topics, chance, number)
         assert client.node_process.process.poll() is None, client.node_process.log[-3000:]
         if number == COUNT // BATCH // 4:
             early = rss(client)
