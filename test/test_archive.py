@@ -1,6 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """A mission goes out as one file and comes in again; a file that is damaged changes nothing."""
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import json
 import os
@@ -183,6 +184,16 @@ def test_a_place_that_cannot_be_written_is_said_and_left_as_it_was(tmp_path, arc
     assert raised.value.code == ErrorCode.STORAGE_FAILED
     assert_one_line(raised.value.message, 'cannot be written')
     assert files_in(tmp_path) == before
+
+
+def test_exports_to_one_file_at_once_wait_for_each_other(tmp_path):
+    file, packages = tmp_path / 'out.lfm', [Package(b'x' * n, (), {}) for n in (9, 1 << 20)]
+    with ThreadPoolExecutor(4) as pool:
+        sizes = list(pool.map(lambda n: packages[n % 2].write(file), range(200)))
+    assert len(set(sizes[::2])) == len(set(sizes[1::2])) == 1
+    assert file.stat().st_size in sizes and os.listdir(tmp_path) == ['out.lfm']
+    with zipfile.ZipFile(file) as packed:
+        assert packed.testzip() is None
 
 
 def test_a_disk_that_is_full_leaves_the_archive_of_before(tmp_path, archive, monkeypatch):

@@ -3,11 +3,14 @@
 """Write files that are whole or not there, and lock a folder."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextlib import suppress
 import errno
 import fcntl
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -49,6 +52,39 @@ def write_whole(path: Path, data: bytes) -> None:
             with suppress(OSError):
                 name.unlink()
         raise
+
+
+@contextmanager
+def growing_file(path: Path) -> Iterator[BinaryIO]:
+    """
+    Give an empty file beside a path, which gets that name when the block ends well.
+
+    Whoever else writes to the same path meanwhile, in this process or another, waits.
+
+    :raises OSError: when it could not be written; then there is nothing left of it.
+    """
+    part = path.with_name(path.name + '.part')
+    while True:
+        handle = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(part)):
+                    break  # else another writer has just given it its name, or unlinked it
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    with open(handle, 'w+b') as file:
+        try:
+            file.truncate()
+            yield file
+            os.replace(part, path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -30,7 +30,7 @@ from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.checkpoints import Checkpoints
-from lfm_ros.missions.files import sync_folder
+from lfm_ros.missions.files import growing_file
 from lfm_ros.missions.transcript import Transcript
 from lfm_ros.missions.vault import Vault
 
@@ -98,26 +98,17 @@ class Package:
         :raises LfmError: STORAGE_FAILED; then there is nothing left of it.
         """
         try:
-            part = file.with_name(f'{file.name}.part')
-            try:
-                handle = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                with open(handle, 'w+b') as stream:
-                    self._fill(stream)
-                    size = stream.tell()
-                    stream.flush()
-                    os.fsync(handle)
-                    # Without this the pages just written would be compared with themselves.
-                    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-                with ZipFile(part) as packed:
+            with growing_file(file) as stream:
+                self._fill(stream)
+                size = stream.tell()
+                stream.flush()
+                os.fsync(stream.fileno())
+                # Without this the pages just written would be compared with themselves.
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                with open(os.dup(stream.fileno()), 'rb') as written, ZipFile(written) as packed:
                     if packed.testzip():
                         raise BadZipFile
-                os.replace(part, file)
-            except BaseException:
-                with suppress(OSError):
-                    part.unlink()
-                raise
-            sync_folder(file.parent)
-        except BadZipFile:
+        except (BadZipFile, EOFError):
             raise _not_written(file, os.strerror(errno.EIO)) from None
         except (OSError, ValueError) as error:  # a name that cannot be one is a ValueError
             raise _not_written(file, getattr(error, 'strerror', '') or str(error)) from error
