@@ -21,6 +21,7 @@ LONG = 'x' * 300  # some hundred tokens, of which one call reads two
 DYING_CLIENT = """
 import sys
 from lfm_ros.action import Generate
+from lfm_ros.client.reach import wait_until_known
 from lfm_ros.msg import Query
 from lfm_ros.srv import Ask
 import rclpy
@@ -30,11 +31,7 @@ node = rclpy.create_node('dying')
 client = ActionClient(node, Generate, '/lfm/generate')
 ask = node.create_client(Ask, '/lfm/ask')
 assert client.wait_for_server(30) and ask.wait_for_service(30)
-while True:  # until the node knows this client of its service: what it sends then arrives at once
-    known = ask.call_async(Ask.Request(query=Query(prompt='hello', aside=True, max_tokens=1)))
-    rclpy.spin_until_future_complete(node, known, timeout_sec=2.0)
-    if known.done():
-        break
+assert wait_until_known(node, '/lfm', 30)  # what is sent then arrives at once
 query = Query(prompt='(slow 10) from a dying client', mission_id='dying', max_tokens=30)
 ask.call_async(Ask.Request(query=query))
 goal = client.send_goal_async(Generate.Goal(query=query), lambda f: None)

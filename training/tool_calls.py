@@ -92,7 +92,12 @@ class Call(NamedTuple):
     def done(self) -> str:
         """Return what the model says when it was done."""
         slots = {role: value.report for role, value in self.values.items()}
-        return self.tool.skill.done.format(**slots, opened=slots.get('open'))
+        return self.tool.skill.done.format(**slots, opened=self.opened)
+
+    @property
+    def opened(self) -> str:
+        """Return what a gripper is to be; empty where none is meant."""
+        return self.values['open'].report if 'open' in self.values else ''
 
 
 def write_calls(calls: list[Call]) -> str:
@@ -261,8 +266,7 @@ class CallMaker(MissionMaker):
         commands = skill.held_commands if held_out else skill.commands
         words = dict.fromkeys(skill.optional, '')
         words.update((role, value.words) for role, value in call.values.items())
-        opened = call.values['open'].report if 'open' in call.values else ''
-        clause = rng.choice(commands).format(**words, opened=opened)
+        clause = rng.choice(commands).format(**words, opened=call.opened)
         if self.split is None and call.tool.name in skill.names and rng.random() < 0.1:
             # As people say it who know the list: the name of the tool, then what it needs.
             clause = ' '.join([call.tool.name.replace('_', ' '), *(

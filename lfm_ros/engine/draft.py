@@ -37,7 +37,7 @@ class Draft:
 
     def __init__(self, context: Sequence[int], most: int) -> None:
         # Searched as bytes: a step of the model leaves nothing in the processor's caches, and then
-        # each call of numpy takes ten times as long as this whole search.
+        # a single call of numpy takes longer than this whole search.
         self._bytes = bytearray(array('i', context)) + bytes(_WIDTH * (most + 1))
         self._ids = memoryview(self._bytes).cast('i')
         self._count = len(context)

@@ -33,9 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
             view = memoryview(data)
             while view:
                 view = view[os.write(handle, view):]
-            os.fsync(handle)
-            # Without this the pages just written would be compared with themselves.
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            put_on_disk(handle)
             os.lseek(handle, 0, os.SEEK_SET)
             view = memoryview(data)
             while view:
@@ -85,6 +83,13 @@ def growing_file(path: Path) -> Iterator[BinaryIO]:
                 part.unlink()
             raise
     sync_folder(path.parent)
+
+
+def put_on_disk(handle: int) -> None:
+    """Make what was written last, and be read back from the medium."""
+    os.fsync(handle)
+    # Without this the pages just written would be compared with themselves.
+    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,6 +31,7 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.checkpoints import Checkpoints
 from lfm_ros.missions.files import growing_file
+from lfm_ros.missions.files import put_on_disk
 from lfm_ros.missions.transcript import Transcript
 from lfm_ros.missions.vault import Vault
 
@@ -102,9 +103,7 @@ class Package:
                 self._fill(stream)
                 size = stream.tell()
                 stream.flush()
-                os.fsync(stream.fileno())
-                # Without this the pages just written would be compared with themselves.
-                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                put_on_disk(stream.fileno())
                 with open(os.dup(stream.fileno()), 'rb') as written, ZipFile(written) as packed:
                     if packed.testzip():
                         raise BadZipFile
