@@ -13,6 +13,8 @@ from typing import Any
 
 from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.grammar import Grammar
+from lfm_ros.engine.grammar_source import GrammarSource
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.engine.runner import Interrupt
@@ -98,6 +100,14 @@ def ask(mission: Mission, prompt: str, sampling: Sampling = GREEDY, max_tokens: 
     for _ in turn.steps():
         pass
     return turn
+
+
+def compiled(model: Model, source: GrammarSource) -> Grammar:
+    """Return a grammar that is compiled."""
+    grammar = model.grammars.get(source)
+    while not model.grammars.advance(grammar):
+        grammar.poll(WAIT)
+    return grammar
 
 
 def new_mission(model: Model, *prompts: str, system: str = 'You are a robot.') -> Mission:

@@ -8,10 +8,12 @@ import re
 from lfm_ros.engine.draft import Draft
 from lfm_ros.engine.form import Form
 from lfm_ros.engine.form import LONGEST
+from lfm_ros.engine.grammar_source import GrammarSource
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
 from lfm_ros.errors import ErrorCode
-from lfm_ros.missions.budget import FORM_BYTES
+from lfm_ros.missions.budget import GRAMMAR_BYTES
+from lfm_ros.missions.budget import grammar_server_bytes
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
@@ -25,6 +27,7 @@ from scheduler_support import running
 from scheduler_support import twin
 from schemas import random_schema
 from schemas import valid
+from support import compiled
 from support import folder
 from support import GREEDY
 from support import log_probabilities
@@ -215,34 +218,37 @@ def test_a_grammar_that_explodes_ends_the_turn_with_a_sentence(scheduler):
     assert answer_of(scheduler, 'Where?', mission_id='hostile').error_code == ErrorCode.NONE
 
 
-def test_forms_are_compiled_once(scheduler):
-    grammars = scheduler.store.model.grammars
-    first = Form(json.dumps({'const': 'once'}))
-    grammars.follow(first)
-    known = dict(grammars._compiled)
-    grammars.follow(first)
-    assert dict(grammars._compiled) == known
+def test_a_form_is_compiled_once(scheduler):
+    form = Form(json.dumps({'const': 'once'}))
+    found = []
+    for _ in range(2):
+        assert answer_of(scheduler, 'Say it.', form=form, max_tokens=60).text == '"once"'
+        found.append(scheduler.call(
+            lambda: scheduler.store.grammar(GrammarSource.of(form))).result(WAIT))
+    assert found[0] is found[1] and found[0].done
 
 
 def test_every_model_family_keeps_to_a_form():
     for name in ('lfm2-odd', 'qwen3', 'llama', 'phi', 'lfm2-moe', 'lfm2-int4'):
         model = open_model(name)
-        matcher = model.grammars.follow(Form(PLACE))
+        matcher = compiled(model, GrammarSource.of(Form(PLACE))).matcher()
         chance, logits = np.random.default_rng(1), np.zeros(model.vocabulary, np.float32)
         ids = []
         while not matcher.complete:
             logits[:] = chance.normal(size=model.vocabulary)
             matcher.mask(logits)
             ids.append(int(logits.argmax()))
-            matcher.push(ids[-1:])
+            matcher.push(ids[-1])
+            ids += matcher.forced()
         assert valid(json.loads(model.tokenizer.decode(ids)), json.loads(PLACE)), name
 
 
 def test_what_holds_forms_is_taken_from_the_budget_of_missions():
     model = Model(folder(), ModelOptions(threads=1))  # of its own: nothing is compiled yet
-    needed = FORM_BYTES * model.vocabulary
-    for room, code in ((10 << 20, ErrorCode.NONE), (needed // 2, ErrorCode.OVER_BUDGET)):
-        model.__dict__.pop('grammars', None)
+    needed = grammar_server_bytes(model)
+    for room, code in ((needed + 2 * GRAMMAR_BYTES, ErrorCode.NONE),
+                       (needed // 2, ErrorCode.OVER_BUDGET)):
+        model.close()
         store = MissionStore(model, keeping=Keeping(room=room))
         scheduler = Scheduler(store, defaults=Defaults(GREEDY, 6))
         try:
@@ -250,4 +256,4 @@ def test_what_holds_forms_is_taken_from_the_budget_of_missions():
         finally:
             scheduler.stop()
         assert answer.error_code == code, answer.error_msg
-        assert store.keeping.room == room - needed * model.holds_forms
+        assert store.keeping.room == room - needed * model.has_grammars

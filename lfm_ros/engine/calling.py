@@ -10,7 +10,7 @@ from keyword import iskeyword
 import re
 from typing import Any
 
-from lfm_ros.engine.grammar import JSON_STYLE
+from lfm_ros.engine.grammar_worker import JSON_STYLE
 from lfm_ros.engine.tokenizer import TextStream
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.engine.tools import NONE

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import json
 from typing import Any
 
+from lfm_ros.engine.nesting import MAX_NESTING
+from lfm_ros.engine.nesting import too_deep
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -83,6 +85,9 @@ def parse_schema(text: str) -> Any:
     if not isinstance(schema, (dict, bool)):
         raise _refusal('has a JSON schema that is no object: send one such as '
                        '{"type": "object"}')
+    if too_deep(schema):
+        raise _refusal(f'has a JSON schema that nests more than {MAX_NESTING} levels deep: '
+                       'flatten it, with $defs and $ref for instance')
     return schema
 
 

@@ -10,7 +10,7 @@ import time
 
 from lfm_ros.engine.calling import CallReader
 from lfm_ros.engine.draft import Draft
-from lfm_ros.engine.grammar import Matcher
+from lfm_ros.engine.matcher import Matcher
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.runner import SHORT
@@ -26,6 +26,9 @@ STOP = 'stop'              # the model ended its answer, or a stop text was reac
 TOOL_CALLS = 'tool_calls'  # it ended its answer with calls
 LENGTH = 'length'          # max_tokens was reached
 CONTEXT = 'context'        # the context is full
+
+# Seconds that others wait for what may come next in an answer; most often it is there in a tenth.
+MATCHER_WAIT = 0.002
 
 IN_COMPANY = -1  # for the size of a call: of one token, in a row beside those of others
 
@@ -90,7 +93,9 @@ class Generation:
         self._limits = limits
         self._interrupt = interrupt
         self._served: np.ndarray | None = None
+        self._followed = True  # its rules have said what comes after the last token
         self._draft: Draft | None = None
+        self._given = 0  # characters of the text
         self._start = 0  # of the answer, in the state
         self._started = 0.0
 
@@ -118,7 +123,7 @@ class Generation:
     def wants_one(self) -> bool:
         """Tell whether the next thing to do is to read one token; it may be done in company."""
         return bool(self.ids) and not self.finish_reason and self._served is None and \
-            len(self.ids) == self.read + 1
+            self._followed and len(self.ids) == self.read + 1
 
     def serve(self, logits: np.ndarray) -> None:
         """
@@ -147,51 +152,69 @@ class Generation:
             room = model.context_length - self.state.position
             self._draft = Draft(context, min(self._limits.max_tokens, room) + SHORT)
         self._start, self._started = self.state.position, time.monotonic()
-        text = self._choose(logits)
+        self._choose(logits)
+        yield from self._follow()
         while not self.finish_reason:
-            yield text
-            text = self._take() if self._served is not None else self._advance()
+            yield self._give()
+            if self._served is not None:
+                self._take()
+            else:
+                yield from self._advance()
+            yield from self._follow()
         if not self.stopped_by_text:
             piece, self.stopped_by_text = self._stops.push(self._reader.flush())
-            if not self.stopped_by_text:
-                piece += self._stops.flush()
             self.text += piece
-            text += piece
+            if not self.stopped_by_text:
+                self.text += self._stops.flush()
         if self.finish_reason == STOP and self.calls_made:
             self.finish_reason = TOOL_CALLS
-        yield text
+        yield self._give()
 
-    def _take(self) -> str:
+    def _take(self) -> None:
         """Go on from what was read in company."""
         logits, self._served = self._served, None
         assert logits is not None
         self.read += 1
         self.calls.append(IN_COMPANY)
-        return self._choose(logits[0])
+        self._choose(logits[0])
 
-    def _advance(self) -> str:
-        """Read what is unread, and guesses behind it; return the text that became certain."""
-        state, runner = self.state, self._model.runner
+    def _advance(self) -> Iterator[str]:
+        """Read what is unread, and guesses behind it; yields while a matcher is at work."""
         unread = self.unread
-        guess: list[int] = []
-        if self._draft:
-            room = min(SHORT - len(unread), self._limits.max_tokens - len(self.ids) - 1,
-                       self._model.context_length - self._limits.room - state.position
-                       - len(unread) - 1)
-            guess = self._draft.guess(room)
+        guess = self._guess(unread)
+        if guess:
+            yield from self._verify(unread, guess)
+            return
+        for part in self._model.chunks(unread):
+            logits = self._model.runner.run(self.state, part, interrupt=self._interrupt)[-1]
+            self._note_read(len(part))
+        self._choose(logits)
+
+    def _guess(self, unread: Sequence[int]) -> list[int]:
+        """Return tokens that may well come behind those that are unread."""
+        if not self._draft:
+            return []
+        room = min(SHORT - len(unread), self._limits.max_tokens - len(self.ids) - 1,
+                   self._model.context_length - self._limits.room - self.state.position
+                   - len(unread) - 1)
+        guess = self._draft.guess(room)
         if self.rules.matcher:
             guess = guess[:self.rules.matcher.count_valid(guess)]
-        if not guess:
-            for part in self._model.chunks(unread):
-                logits = runner.run(state, part, interrupt=self._interrupt)[-1]
-                self._note_read(len(part))
-            return self._choose(logits)
+        return guess
+
+    def _verify(self, unread: Sequence[int], guess: Sequence[int]) -> Iterator[str]:
+        """Read guesses and keep those that the model would have chosen."""
+        state, runner = self.state, self._model.runner
         self.drafted += len(guess)
-        rows = runner.run(state, unread + guess, every=True, interrupt=self._interrupt)
-        text, right, first = '', 0, len(self.ids)
-        for row in rows[len(unread) - 1:]:
+        rows = runner.run(state, [*unread, *guess], every=True, interrupt=self._interrupt)
+        rows = rows[len(unread) - 1:]
+        right, first = 0, len(self.ids)
+        while True:
             if first + right == len(self.ids):  # else a form has forced it already
-                text += self._choose(row)
+                self._choose(rows[right])
+                for text in self._follow():
+                    rows = rows.copy()  # other answers use the buffer meanwhile
+                    yield text
             if self.finish_reason or right == len(guess) or \
                     self.ids[first + right] != guess[right]:
                 break
@@ -206,48 +229,58 @@ class Generation:
         runner.take_back(state, kept)
         if kept:
             self._note_read(kept)
-        return text
 
     def _note_read(self, count: int) -> None:
         self.read += count
         self.calls.append(count)
 
-    def _choose(self, logits: np.ndarray) -> str:
-        """Choose the next token; return the text that became certain."""
+    def _choose(self, logits: np.ndarray) -> None:
+        """Choose the next token; :meth:`_follow` must come before the next choice."""
         model, matcher = self._model, self.rules.matcher
         if model.image_id is not None:  # it would stand for an image that nobody sent
             logits[model.image_id] = -np.inf
         if matcher:
             matcher.mask(logits)
-        text = self._append(self._sampler.choose(logits))
-        if matcher and not self.finish_reason:
-            for token in matcher.forced():
-                self._sampler.note(token)
-                self.forced += 1
-                text += self._append(token)
-                if self.finish_reason:
-                    break
+        self._append(self._sampler.choose(logits))
+        if matcher and not (self.ended or self.stopped_by_text):
+            matcher.push(self.ids[-1])
+            self._followed = False
         if len(self.ids) > 1:
             self.tokens_per_second = (len(self.ids) - 1) / (time.monotonic() - self._started)
-        return text
 
-    def _append(self, token: int) -> str:
-        """Take the next token; return the text that became certain."""
+    def _follow(self) -> Iterator[str]:
+        """Wait for what the rules say after the last choice, and take the tokens they force."""
         matcher = self.rules.matcher
+        if matcher is None or self._followed:
+            return
+        while not matcher.wait(MATCHER_WAIT):
+            yield self._give()
+        self._followed = True
+        for token in matcher.forced():
+            if self.finish_reason:
+                return
+            self._sampler.note(token)
+            self.forced += 1
+            self._append(token)
+        if matcher.complete:
+            self.finish_reason = STOP
+
+    def _append(self, token: int) -> None:
+        """Take the next token and the text that became certain."""
         self.ids.append(token)
         if self._draft:
             self._draft.append(token)
         if self.ended:
             self.finish_reason = STOP
-            return ''
-        if matcher:
-            matcher.push([token])
-        piece, stopped = self._stops.push(self._reader.push(token))
+            return
+        piece, self.stopped_by_text = self._stops.push(self._reader.push(token))
         self.text += piece
-        self.stopped_by_text = stopped
-        self.finish_reason = STOP if stopped or matcher and matcher.complete else \
-            self._reached_limit()
-        return piece
+        self.finish_reason = STOP if self.stopped_by_text else self._reached_limit()
+
+    def _give(self) -> str:
+        """Return the text that became certain since the last time."""
+        text, self._given = self.text[self._given:], len(self.text)
+        return text
 
     def _reached_limit(self) -> str:
         if len(self.ids) >= self._limits.max_tokens:

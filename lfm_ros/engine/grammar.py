@@ -1,141 +1,261 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Hold an answer to a form, token by token."""
+"""A grammar of answers, compiled and followed in a process of its own."""
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
 from collections.abc import Sequence
-import json
-from typing import Any
+from dataclasses import dataclass
+import struct
+import time
 
-from lfm_ros.engine.form import Form
-from lfm_ros.engine.form import parse_schema
+from lfm_ros.engine.grammar_process import GrammarServer
+from lfm_ros.engine.grammar_process import Worker
+from lfm_ros.engine.grammar_source import GrammarSource
+from lfm_ros.engine.grammar_worker import CLOSE
+from lfm_ros.engine.grammar_worker import COMPILED
+from lfm_ros.engine.grammar_worker import COUNT
+from lfm_ros.engine.grammar_worker import GROWTH_BYTES
+from lfm_ros.engine.grammar_worker import OPEN
+from lfm_ros.engine.grammar_worker import PUSH
+from lfm_ros.engine.grammar_worker import REPLY
+from lfm_ros.engine.grammar_worker import REQUEST
+from lfm_ros.engine.grammar_worker import UNSUPPORTED
+from lfm_ros.engine.matcher import GrammarMatcher
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-import numpy as np
 
-MOST_KEPT = 32  # compiled grammars
-# Where models put a blank in JSON, and where most do not. White space at will would let a model
-# write blanks without end.
-JSON_STYLE: Any = {'whitespace_flexible': False, 'item_separator': ', ?', 'key_separator': ': ?'}
-_SILENT = 0
-# A state takes up to 2 kB; llguidance's own limit is 250,000. Its other limits let a hostile form
-# hold the model up for some 20 ms.
-_MOST_STATES = 5_000
+START_SECONDS = 30.0    # for the server to read the tokenizer
+COMPILE_SECONDS = 10.0
+REPLY_SECONDS = 2.0     # for what may come next in an answer
+SLOW_SECONDS = 0.02     # a grammar that takes longer than that lets all else go first
 
 
-class Grammars:
+@dataclass(frozen=True)
+class Reply:
     """
-    Compiles forms for the tokenizer of a model, and keeps what it compiled.
+    What may come next in an answer.
 
-    :param tokenizer: as JSON, in the format of the library ``tokenizers``.
-    :param vocabulary: how many logits the model gives.
-    :param end_ids: ids that end an answer.
+    :param complete: nothing may.
+    :param count: how many tokens are forced, or were found valid.
+    :param forced: tokens that must come.
+    :param mask: one bit for each token of the vocabulary: it may come after these.
+    :param error: why the answer cannot go on; empty: it can.
     """
 
-    def __init__(self, tokenizer: str, vocabulary: int, end_ids: Iterable[int]) -> None:
-        try:
-            import llguidance  # here: most robots never need it, and it takes memory
-        except ImportError as error:
-            raise LfmError(ErrorCode.UNSUPPORTED, 'the library that holds answers to a form is '
-                           'missing: pip install llguidance') from error
-        self._library = llguidance
-        self._limits = llguidance.LLParserLimits(max_lexer_states=_MOST_STATES)
-        try:
-            self._tokenizer = llguidance.LLTokenizer(
-                tokenizer, n_vocab=vocabulary, eos_token=sorted(end_ids))
-        except Exception as error:  # the library raises what its parts raise
-            raise LfmError(ErrorCode.UNSUPPORTED, 'answers of this model cannot be held to a '
-                           f'form, its tokenizer is of another kind ({error}): leave '
-                           'response_format and tool_choice empty') from error
-        self._compiled: OrderedDict[str, Any] = OrderedDict()
-
-    def follow(self, form: Form) -> Matcher:
-        """
-        Return what holds an answer to a form.
-
-        :raises LfmError: INVALID_FORMAT with the reason.
-        """
-        return self.follow_source(self._source(form), form.name)
-
-    def follow_source(self, source: str, name: str = 'grammar') -> Matcher:
-        """
-        Return what holds an answer to a grammar of llguidance.
-
-        :param source: Lark, or JSON as llguidance's ``grammar_from_...`` return it.
-        :param name: how an error calls it.
-        """
-        compiled = self._compiled.get(source)
-        if compiled is None:
-            compiled = self._library.LLMatcher(self._tokenizer, source, log_level=_SILENT,
-                                               limits=self._limits)
-            if compiled.is_error():
-                raise LfmError(ErrorCode.INVALID_FORMAT, f'the {name} of response_format cannot '
-                               f'be used ({_first_line(compiled.get_error())}): correct it')
-            self._compiled[source] = compiled
-            if len(self._compiled) > MOST_KEPT:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(source)
-        return Matcher(compiled.deep_copy())
-
-    def _source(self, form: Form) -> str:
-        """Return a form as a grammar of llguidance."""
-        library = self._library.LLMatcher
-        if form.json_schema:
-            return str(library.grammar_from_json_schema(
-                json.dumps(parse_schema(form.json_schema)), defaults=JSON_STYLE))
-        if form.regex:
-            return str(library.grammar_from_regex(form.regex))
-        lark = form.grammar
-        if form.choices:
-            lark = 'start: ' + ' | '.join(json.dumps(c, ensure_ascii=False) for c in form.choices)
-        return str(library.grammar_from_lark(lark))
+    complete: bool
+    count: int
+    forced: list[int]
+    mask: bytes
+    error: str = ''
 
 
-class Matcher:
+class Grammar:
     """
-    Follows one answer and says what may come next.
+    A grammar: on its way, compiled, or one that cannot be used.
 
-    :param inner: of llguidance, at the beginning of a grammar.
+    :param memory: bytes that compiling it may take.
+    :ivar error: why it cannot be used; None: it can, as far as is known.
+    :ivar opening: how an answer may begin, once it is compiled.
+    :ivar answers: numbers of those that follow it.
     """
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+    def __init__(self, source: GrammarSource, memory: int) -> None:
+        self.source = source
+        self.error: LfmError | None = None
+        self.opening: Reply | None = None
+        self.answers: set[int] = set()
+        self._memory = memory
+        self._worker: Worker | None = None
+        self._since = 0.0  # when compiling began
+        self._asked: dict[int, float] = {}  # when, for the answers to which a reply is to come
+        self._replies: dict[int, Reply] = {}
+        self._count = 0
+
+    def __del__(self) -> None:
+        self.close()
 
     @property
-    def complete(self) -> bool:
-        """Tell whether nothing more may come."""
-        return bool(self._inner.is_stopped())
+    def done(self) -> bool:
+        """Tell whether it is compiled, or cannot be."""
+        return self.opening is not None or self.error is not None
 
-    def mask(self, logits: np.ndarray) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Tell whether compiling has not begun."""
+        return not self.done and self._worker is None
+
+    @property
+    def compiling(self) -> bool:
+        """Tell whether a process compiles it."""
+        return not self.done and self._worker is not None
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether its process is there, or an error that will come again."""
+        if self.opening is None:
+            return True
+        while self._worker and not self.answers and self._worker.readable(0):
+            self._receive()  # sees the end of the process
+        return self._worker is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory in bytes that its process has or may take."""
+        if self._worker is None:
+            return 0
+        return self._memory + (GROWTH_BYTES if self.answers else 0)
+
+    def start(self, server: GrammarServer) -> None:
+        """Begin to compile it."""
+        self._worker = server.start_worker(self.source.kind, self.source.text, self._memory)
+        self._since = time.monotonic()
+
+    def poll(self, seconds: float = 0.0) -> bool:
         """
-        Make all tokens impossible that may not come next.
+        Tell whether it is done.
 
-        :param logits: float32 ``[vocabulary]``; changed in place.
+        :param seconds: wait at most so long for that.
         """
-        allowed = np.unpackbits(np.frombuffer(self._inner.compute_bitmask(), np.uint8),
-                                count=len(logits), bitorder='little')
-        self._check()
-        logits[allowed == 0] = -np.inf
+        end = time.monotonic() + seconds
+        while self.compiling:
+            assert self._worker
+            now = time.monotonic()
+            if self._worker.readable(max(0.0, end - now)):
+                self._take_opening()
+            elif now - self._since > (COMPILE_SECONDS if self._worker.started else START_SECONDS):
+                self._refuse(f'it takes more than {COMPILE_SECONDS:g} s to compile')
+            elif now >= end:
+                break
+        return self.done
 
-    def forced(self) -> list[int]:
-        """Return the tokens that must come next, as far as there is no choice."""
-        return list(self._inner.compute_ff_tokens())
+    def matcher(self) -> GrammarMatcher:
+        """
+        Return what holds an answer to it; it must be done.
 
-    def push(self, ids: Sequence[int]) -> None:
-        """Take tokens of the answer."""
-        self._inner.consume_tokens(list(ids))
-        self._check()
+        :raises LfmError: INVALID_FORMAT with the reason, UNSUPPORTED.
+        """
+        if self.error:
+            raise LfmError(self.error.code, self.error.message)
+        assert self.opening, 'it must be done'
+        self._count += 1
+        self._send(OPEN, self._count)
+        self.answers.add(self._count)
+        return GrammarMatcher(self, self._count, self.opening)
 
-    def count_valid(self, ids: Sequence[int]) -> int:
-        """Return how many of some tokens may come next, one after the other."""
-        return int(self._inner.validate_tokens(list(ids)))
+    def push(self, answer: int, token: int) -> None:
+        """Take a token of an answer; a reply will come."""
+        self._send(PUSH, answer, [token])
 
-    def _check(self) -> None:
-        if self._inner.is_error():
-            raise LfmError(ErrorCode.INVALID_FORMAT, 'the form of the answer is too complex '
-                           f'({_first_line(self._inner.get_error())}): simplify response_format')
+    def count_valid(self, answer: int, ids: Sequence[int]) -> int:
+        """Return how many of some tokens may come next in an answer."""
+        self._send(COUNT, answer, ids)
+        while not self.wait(answer, REPLY_SECONDS):
+            pass
+        return self.receive(answer).count
+
+    def wait(self, answer: int, seconds: float) -> bool:
+        """
+        Wait for the reply to an answer; tell whether it is there.
+
+        :raises LfmError: INVALID_FORMAT, when it will not come.
+        """
+        end = time.monotonic() + seconds
+        while answer not in self._replies:
+            if self._worker is None:
+                raise _too_complex('the process that followed it has ended')
+            now = time.monotonic()
+            if self._worker.readable(max(0.0, min(end - now, SLOW_SECONDS))):
+                self._receive()
+                continue
+            taken = now - self._asked[answer]
+            if taken > REPLY_SECONDS:
+                self.close()
+                raise _too_complex(f'it takes more than {REPLY_SECONDS:g} s for one token')
+            if taken > SLOW_SECONDS:
+                self._worker.yield_cpu()
+            if now >= end:
+                return False
+        return True
+
+    def receive(self, answer: int) -> Reply:
+        """
+        Return the reply to an answer; it must be there.
+
+        :raises LfmError: INVALID_FORMAT, when the answer cannot go on.
+        """
+        reply = self._replies.pop(answer)
+        if reply.error:
+            raise _too_complex(reply.error)
+        return reply
+
+    def leave(self, answer: int) -> None:
+        """Forget an answer."""
+        self.answers.discard(answer)
+        self._replies.pop(answer, None)
+        self._send(CLOSE, answer)
+
+    def close(self) -> None:
+        """End its process."""
+        worker, self._worker = self._worker, None
+        if worker:
+            worker.close()
+
+    def _send(self, operation: int, answer: int, ids: Sequence[int] = ()) -> None:
+        self._asked[answer] = time.monotonic()
+        if operation == CLOSE:
+            del self._asked[answer]
+        if self._worker:
+            self._worker.send(REQUEST.pack(operation, answer) + struct.pack(f'<{len(ids)}i', *ids))
+
+    def _receive(self) -> None:
+        """Take a reply to any answer, or the end of the process."""
+        assert self._worker
+        packet = self._worker.receive()
+        if packet is None:
+            self.close()
+        elif (answer := REPLY.unpack_from(packet)[1]) in self.answers:
+            self._replies[answer] = _parse(packet)
+
+    def _take_opening(self) -> None:
+        assert self._worker
+        started, packet = self._worker.started, self._worker.receive()
+        if packet is None:
+            self._refuse(f'compiling it takes more than {self._memory >> 20} MB of memory, or too '
+                         'deep a nesting')
+        elif not started:
+            self._since = time.monotonic()
+        else:
+            status, memory = COMPILED.unpack_from(packet)
+            opening = _parse(packet[COMPILED.size:])
+            if status:
+                self._refuse(opening.error, status == UNSUPPORTED)
+            else:
+                self._memory, self.opening = memory, opening
+
+    def _refuse(self, reason: str, unsupported: bool = False) -> None:
+        """Take note that it cannot be used, and why."""
+        self.close()
+        if unsupported:
+            self.error = LfmError(ErrorCode.UNSUPPORTED, 'answers of this model cannot be held '
+                                  f'to a form, its tokenizer is of another kind ({reason}): leave '
+                                  'response_format and tool_choice empty')
+        else:
+            self.error = LfmError(ErrorCode.INVALID_FORMAT, f'the {self.source.name} of '
+                                  f'response_format cannot be used ({reason}): correct it')
+
+
+def _parse(packet: bytes) -> Reply:
+    status, _, complete, count = REPLY.unpack_from(packet)
+    rest = packet[REPLY.size:]
+    if status:
+        return Reply(True, 0, [], b'', _first_line(rest.decode(errors='replace')))
+    size = 4 * count if len(rest) >= 4 * count else 0  # none behind a count of valid tokens
+    return Reply(complete, count, list(memoryview(rest[:size]).cast('i')), rest[size:])
+
+
+def _too_complex(reason: str) -> LfmError:
+    return LfmError(ErrorCode.INVALID_FORMAT, f'the form of the answer is too complex ({reason}): '
+                    'simplify response_format')
 
 
 def _first_line(text: str) -> str:

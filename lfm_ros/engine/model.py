@@ -19,7 +19,7 @@ from lfm_ros.engine.calling import CallDialect
 from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
-from lfm_ros.engine.grammar import Grammars
+from lfm_ros.engine.grammar_compiler import GrammarCompiler
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
 from lfm_ros.engine.image_processor import ImageProcessor
@@ -131,7 +131,7 @@ class Model:
                            'no numbers, its weights are damaged: copy all its files again')
         self._check_vocabulary(self.folder.text_config.get('vocab_size'), 'config.json')
         if speaks or self.folder.file('tokenizer.json'):
-            self._tokenizer = Tokenizer.open(self.folder)
+            self._tokenizer = Tokenizer.open(self.folder, self.runs)
             self._check_vocabulary(self._tokenizer.size, 'the tokenizer')
         if speaks:
             self._template = ChatTemplate.open(self.folder, self.tokenizer)
@@ -179,16 +179,16 @@ class Model:
         return CallDialect.find(self.tokenizer)
 
     @cached_property
-    def grammars(self) -> Grammars:
+    def grammars(self) -> GrammarCompiler:
         """
-        What holds answers to a form.
+        What compiles the grammars of its answers, in processes of their own.
 
-        :raises LfmError: UNSUPPORTED, when its tokenizer is of a kind that cannot be held.
+        :raises LfmError: UNSUPPORTED, when the library for that is missing.
         """
-        return Grammars(self.tokenizer.to_json(), self.vocabulary, self.end_ids)
+        return GrammarCompiler(self.tokenizer.to_json(), self.vocabulary, self.end_ids)
 
     @property
-    def holds_forms(self) -> bool:
+    def has_grammars(self) -> bool:
         """Whether :attr:`grammars` is there already."""
         return 'grammars' in self.__dict__
 
@@ -218,6 +218,12 @@ class Model:
         """Cut ids into the calls in which they are read."""
         size = min(self.options.prefill_chunk, self.runner.longest_call)
         return [ids[i:i + size] for i in range(0, len(ids), size)]
+
+    def close(self) -> None:
+        """End the processes that belong to it; its memory goes with the last reference to it."""
+        if self.has_grammars:
+            self.grammars.close()
+            del self.grammars
 
     def warm_up(self) -> None:
         """Run once in both shapes that matter, so that the first request finds weights ready."""

@@ -19,8 +19,8 @@ def ran_out_of_memory(text: str) -> bool:
                           r'MemoryAllocation', text, re.IGNORECASE))
 
 
-def run_error(error: Exception, what: str = 'model') -> LfmError:
-    """Return what is to be said of an error of ONNX Runtime in a run."""
+def run_error(error: BaseException, what: str = 'model') -> LfmError:
+    """Return the error of a run of ONNX Runtime or of the tokenizer."""
     text = ' '.join(str(error).split())
     text = text if len(text) < 400 else f'{text[:200]} ... {text[-200:]}'
     if ran_out_of_memory(text):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of ONNX Runtime: who looks on sees how long one takes, and can end it."""
+"""Calls of native code: who looks on sees how long one takes, and can end those of ONNX Runtime."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -107,7 +107,7 @@ class Run:
 
 class Runs:
     """
-    Makes the calls of all graphs of one model, one at a time.
+    Makes the calls of all graphs of one model and of its tokenizer, one at a time.
 
     :ivar current: the one in progress; replaced whole, other threads look at it.
     """
@@ -130,7 +130,9 @@ class Runs:
         run = self.current = Run(interrupt or Interrupt())
         try:
             return work(run.interrupt.options(shrink))
-        except Exception as error:  # ONNX Runtime raises a different class for every status
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # one class for every status; a panic of Rust is no Exception
             raise run.interrupt.reason() or run_error(error, what) from error
         finally:
             self.current = None

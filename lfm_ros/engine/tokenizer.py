@@ -9,6 +9,7 @@ import re
 
 from lfm_ros.engine.folder import is_lfs_pointer
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.runs import Runs
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import tokenizers
@@ -26,14 +27,16 @@ class Tokenizer:
     The tokenizer of a model.
 
     :param inner: a tokenizer of the library ``tokenizers``.
+    :param runs: makes its calls: the expressions of some tokenizers take for ever on some texts.
     :ivar size: how many ids a graph must know: one more than the highest.
     :ivar longest: the most characters that one token stands for.
     """
 
-    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+    def __init__(self, inner: tokenizers.Tokenizer, runs: Runs | None = None) -> None:
         inner.no_truncation()
         inner.no_padding()
         self._inner = inner
+        self._runs = runs or Runs()
         added = inner.get_added_tokens_decoder()
         # Some models (LFM2.5) do not call their tool tokens special, yet they are control tokens.
         # Runs of spaces and other plain words, which some vocabularies add, are not.
@@ -48,15 +51,15 @@ class Tokenizer:
         self._control = re.compile('|'.join(map(re.escape, longest_first)) or r'(?!)')
 
     @classmethod
-    def open(cls, folder: ModelFolder) -> Tokenizer:
+    def open(cls, folder: ModelFolder, runs: Runs | None = None) -> Tokenizer:
         """Read tokenizer.json of a model folder."""
         path = folder.file('tokenizer.json')
         if path is None:
             raise LfmError(ErrorCode.TOKENIZER_INVALID, f'{folder.root} has no tokenizer.json: '
                            'copy the tokenizer of the model into it')
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)))
-        except Exception as error:  # the library raises plain Exception
+            return cls(tokenizers.Tokenizer.from_file(str(path)), runs)
+        except BaseException as error:  # plain Exception, or a panic of Rust
             hint = "it is a Git LFS pointer, run 'git lfs pull'" if is_lfs_pointer(path) else \
                 f'{error}: copy it again'
             raise LfmError(ErrorCode.TOKENIZER_INVALID,
@@ -92,7 +95,10 @@ class Tokenizer:
     def encode_control(self, text: str) -> list[int]:
         """Encode text of a template, in which control tokens mean what they say."""
         # encode() would keep all other threads waiting, this lets go of the interpreter's lock.
-        return self._inner.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        ids: list[int] = self._runs.call(
+            lambda _: self._inner.encode_batch_fast([text], add_special_tokens=False)[0].ids,
+            what='tokenizer')
+        return ids
 
     def encode(self, text: str) -> list[int]:
         """Encode text from outside: what looks like a control token stays plain text."""

@@ -12,6 +12,8 @@ import sys
 from typing import Any
 import warnings
 
+from lfm_ros.engine.nesting import MAX_NESTING
+from lfm_ros.engine.nesting import too_deep
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -65,6 +67,9 @@ class Tool:
         except (ValueError, TypeError, RecursionError) as error:
             raise refusal(f'parameters of the tool {self.name} are no JSON schema ({error}): send '
                           'an object such as {"type": "object", "properties": {}}') from error
+        if too_deep(schema):
+            raise refusal(f'parameters of the tool {self.name} nest more than {MAX_NESTING} '
+                          'levels deep: flatten them, with $defs and $ref for instance')
         properties = schema['properties']
         if schema['type'] != 'object' or not isinstance(properties, dict):
             raise refusal(f'parameters of the tool {self.name} are not those of an object: set '

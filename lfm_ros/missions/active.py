@@ -7,14 +7,18 @@ from collections.abc import Generator
 
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.generation import Rules
 from lfm_ros.engine.runner import Interrupted
 from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.tools import from_json
 from lfm_ros.engine.tools import refusal
 from lfm_ros.engine.tools import to_json
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions import refusals
 from lfm_ros.missions.answering import Answering
+from lfm_ros.missions.constraints import grammar_source
+from lfm_ros.missions.constraints import GrammarPending
 from lfm_ros.missions.mission import Mission
 from lfm_ros.missions.raw import RawText
 from lfm_ros.missions.request import Request
@@ -77,7 +81,7 @@ class ActiveTurn:
         Make the next call of the model and hand on the text.
 
         :returns: whether the answer is complete and committed.
-        :raises Exception: when the turn has failed; :meth:`fail` is to follow.
+        :raises BaseException: when the turn has failed; :meth:`fail` must follow.
         """
         try:
             self.request.emit(next(self._steps))
@@ -130,9 +134,10 @@ class ActiveTurn:
         query, store = self.request.query, self._store
         self.check()
         try:
+            rules = self._rules()
             mission = self._mission()
             self.turn = turn = Answering(mission, query, self._sampling, self._limits,
-                                         self.request.interrupt)
+                                         self.request.interrupt, rules)
             turn.hurried = self._patient
             store.make_room_to_look(query.images, query.mission_id)
             yield from turn.look()
@@ -145,19 +150,36 @@ class ActiveTurn:
         if not (query.aside or query.raw):
             store.commit(query.mission_id, mission)
 
+    def _rules(self) -> Rules:
+        """
+        Return what the answer may be.
+
+        :raises GrammarPending: when that is not compiled yet; the request knows the grammar then.
+        """
+        request, store = self.request, self._store
+        query, tools = request.query, to_json(request.query.tools)
+        if not (tools or query.raw) and query.mission_id in store:
+            tools = store.get(query.mission_id).tools
+        known = from_json(tools)
+        source = grammar_source(query, known, store.model)
+        if source is None:
+            return Rules()
+        grammar = request.grammar
+        if grammar is None or grammar.source != source or not grammar.usable:
+            grammar = request.grammar = store.grammar(source)
+        if not grammar.done:
+            raise GrammarPending
+        return Rules(grammar.matcher(), () if query.form.name else known)
+
     def _mission(self) -> Mission:
         """Return the mission that is asked, with the tools that it is to have."""
         query, store = self.request.query, self._store
         if query.raw:
-            if query.form.name:
-                store.hold_forms()
             return RawText(query.mission_id, store.model, query.suffix)
         mission = store.get_or_create(query.mission_id)
         tools = to_json(query.tools)
         if tools and tools != mission.tools:
             mission = store.with_tools(mission, tools)
-        if query.form.name or mission.tools:
-            store.hold_forms()
         if query.results and not mission.awaits_results:
             raise refusal(f"mission '{query.mission_id}' waits for no tool results, its last "
                           'answer called nothing: send a prompt')

@@ -10,22 +10,15 @@ import json
 import time
 
 from lfm_ros.engine.choices import score_choices
-from lfm_ros.engine.form import Form
 from lfm_ros.engine.generation import Generation
 from lfm_ros.engine.generation import Limits
 from lfm_ros.engine.generation import Rules
+from lfm_ros.engine.matcher import FixedAnswer
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.sampling import Sampler
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.state import Mark
-from lfm_ros.engine.tools import AUTO
-from lfm_ros.engine.tools import from_json
-from lfm_ros.engine.tools import NONE
-from lfm_ros.engine.tools import refusal
-from lfm_ros.engine.tools import REQUIRED
-from lfm_ros.errors import ErrorCode
-from lfm_ros.errors import LfmError
 from lfm_ros.missions.entry import RESULTS
 from lfm_ros.missions.entry import to_prompt
 from lfm_ros.missions.entry import TURN
@@ -45,6 +38,7 @@ class Answering:
 
     :param mission: with the tools that the query wants.
     :param limits: when the answer ends; its ``room`` is filled in here.
+    :param rules: what the answer may be.
     :ivar generation: the answer as far as it is written.
     :ivar hurried: whether others wait while it reads; its calls are then short ones.
     :ivar prompt_tokens: tokens read for this turn; ``cached_tokens``: those known before.
@@ -53,7 +47,7 @@ class Answering:
     """
 
     def __init__(self, mission: Mission, query: Query, sampling: Sampling, limits: Limits,
-                 interrupt: Interrupt | None = None) -> None:
+                 interrupt: Interrupt | None = None, rules: Rules = Rules()) -> None:
         self._mission = mission
         self._query = query
         self._pictures: list[Picture] = []
@@ -67,7 +61,7 @@ class Answering:
         self._forgotten_before = mission.forgotten
         limits = Limits(limits.max_tokens, limits.stop, mission.closing_tokens)
         self.generation = Generation(mission.model, mission.state, sampling, limits, interrupt)
-        self.generation.rules = rules_of(query, mission)
+        self.generation.rules = rules
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.choice_logprobs: list[float] = []
@@ -188,7 +182,7 @@ class Answering:
             yield ''
         sampling = replace(self._chosen, repetition_penalty=1.0)
         chosen = Sampler(sampling, (), len(choices)).choose(np.array(self.choice_logprobs))
-        self.generation.rules = Rules(model.grammars.follow(Form(choices=(choices[chosen],))))
+        self.generation.rules = Rules(FixedAnswer(model.tokenizer.encode(choices[chosen])))
 
     def _commit(self, asked: Mark | None) -> None:
         """Make it a turn of the mission."""
@@ -201,27 +195,3 @@ class Answering:
         else:
             self._mission.commit_ids(prompt, answer, sampling, kind)
 
-
-def rules_of(query: Query, mission: Mission) -> Rules:
-    """
-    Return what the answer to a query may be.
-
-    :raises LfmError: INVALID_FORMAT, INVALID_TOOL, UNSUPPORTED.
-    """
-    model, choice = mission.model, query.tool_choice
-    if query.form.name:
-        return Rules(model.grammars.follow(query.form))
-    tools = from_json(mission.tools)
-    if not tools and choice in (AUTO, NONE):
-        return Rules()
-    if choice not in (AUTO, NONE, REQUIRED, *(tool.name for tool in tools)):
-        known = ', '.join(tool.name for tool in tools) or 'none'
-        raise refusal(f'tool_choice is {choice!r}: set it to {AUTO}, {NONE}, {REQUIRED} or the '
-                      f'name of a tool of the mission, which are {known}')
-    if not tools:
-        raise refusal(f'tool_choice is {choice!r} and the mission has no tools: send tools')
-    if model.calling is None:
-        raise LfmError(ErrorCode.UNSUPPORTED, f'{model.name} was not made to call tools, its '
-                       'tokenizer has no token for that: send no tools')
-    return Rules(model.grammars.follow_source(model.calling.grammar(tools, choice), 'tools'),
-                 tools)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection
 from collections.abc import Iterable
 
+from lfm_ros.engine.grammar import Grammar
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -73,7 +74,8 @@ class RequestQueue:
         """
         Return the request that waits longest.
 
-        One whose images are not there yet lets those to other missions pass.
+        One whose images are not there yet, or whose grammar is not compiled, lets those to other
+        missions pass.
 
         :param busy: missions to which no request may begin now.
         """
@@ -88,6 +90,10 @@ class RequestQueue:
     def images(self) -> list[ImageSource]:
         """Return the images of all requests that wait."""
         return [image for request in self._waiting for image in request.query.images]
+
+    def grammars(self) -> list[Grammar]:
+        """Return the grammars that requests wait for."""
+        return [r.grammar for r in self._waiting if r.grammar and r.compiling]
 
     def take_ended(self) -> list[Request]:
         """Return the requests that were cancelled or whose time is over."""

@@ -50,6 +50,12 @@ def too_late_for_image(seconds: float) -> LfmError:
                     'a camera frame: check the camera, or allow more time')
 
 
+def too_late_for_format(seconds: float) -> LfmError:
+    """Return the error of a request whose time was over before its grammar was compiled."""
+    return LfmError(ErrorCode.TIMEOUT_IN_QUEUE, f'the time was over after {seconds:.1f} s, while '
+                    'response_format or tools were compiled: simplify them, or allow more time')
+
+
 def too_many_images() -> LfmError:
     """Return the error of a request whose images find no place beside those that wait."""
     return LfmError(ErrorCode.QUEUE_FULL, 'too many bytes of images wait already: ask again '
@@ -63,7 +69,14 @@ def lost() -> LfmError:
                     'missions come back from missions.dir')
 
 
-def unexpected(error: Exception) -> LfmError:
+def ended(error: BaseException) -> LfmError:
+    """Return the error of a request to a thread of the model that has ended."""
+    return LfmError(ErrorCode.MODEL_HUNG, 'the thread that runs the model has ended '
+                    f'({type(error).__name__}: {error}): start the process again, its missions '
+                    'come back from missions.dir')
+
+
+def unexpected(error: BaseException) -> LfmError:
     """Return the error of a turn that failed as nobody foresaw."""
     return LfmError(ErrorCode.INTERNAL, f'the turn failed and was undone '
                     f'({type(error).__name__}: {error}): please report this')

@@ -18,6 +18,7 @@ from typing import Any
 import uuid
 
 from lfm_ros.engine.form import Form
+from lfm_ros.engine.grammar import Grammar
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.runner import Interrupt
 from lfm_ros.engine.tokenizer import check_text
@@ -212,6 +213,7 @@ class Request:
         self.deadline = self.arrived + timeout if timeout else math.inf
         self.started = 0.0
         self.number = 0  # in the order in which the scheduler took requests and other work
+        self.grammar: Grammar | None = None  # of its answer, once the work on it has begun
         self.interrupt = Interrupt()
         self.answer: Answer | None = None
         self.wake: Callable[[], None] = lambda: None  # of the scheduler that holds it
@@ -227,8 +229,13 @@ class Request:
 
     @property
     def ready(self) -> bool:
-        """Tell whether the work on it can begin: its images are there."""
-        return all(image.ready for image in self.query.images)
+        """Tell whether the work on it can begin: its images are there, its grammar compiled."""
+        return not self.compiling and all(image.ready for image in self.query.images)
+
+    @property
+    def compiling(self) -> bool:
+        """Tell whether the grammar of its answer is on its way."""
+        return self.grammar is not None and not self.grammar.done
 
     @property
     def cancelled(self) -> bool:
@@ -260,7 +267,7 @@ class Request:
         self._seq += 1
         try:
             self._on_piece(piece)
-        except Exception:  # a receiver that is gone must not end the turn
+        except BaseException:  # a receiver that is gone must not end the turn
             _log.exception('a receiver of tokens failed')
             self._on_piece = None
 
@@ -278,7 +285,7 @@ class Request:
         try:
             if self._on_answer:
                 self._on_answer(self.answer)
-        except Exception:
+        except BaseException:
             _log.exception('a receiver of an answer failed')
 
     def fail(self, error: LfmError, text: str = '', usage: Usage | None = None) -> None:

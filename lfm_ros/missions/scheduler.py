@@ -25,6 +25,7 @@ from lfm_ros.errors import LfmError
 from lfm_ros.missions import refusals
 from lfm_ros.missions.active import ActiveTurn
 from lfm_ros.missions.active import NoRoomYet
+from lfm_ros.missions.constraints import GrammarPending
 from lfm_ros.missions.queue import REJECT
 from lfm_ros.missions.queue import RequestQueue
 from lfm_ros.missions.request import Answer
@@ -139,8 +140,8 @@ class Scheduler:
                 self.store.model.sight()  # refuses a text model
             self.defaults.sampling.changed(query.sampling)
             displaced = self._enqueue(request)
-        except LfmError as error:
-            request.fail(error)
+        except Exception as error:
+            request.fail(self._reason(error))
             return request
         if displaced:
             displaced.fail(refusals.displaced())
@@ -228,6 +229,9 @@ class Scheduler:
     def _run(self) -> None:
         try:
             self._loop()
+        except BaseException as error:
+            _log.critical('the thread of the model has ended', exc_info=error)
+            self._lose(refusals.ended(error))
         finally:
             if self._watchdog:
                 self._watchdog.stop()
@@ -254,6 +258,11 @@ class Scheduler:
                 idle_since = time.monotonic()
             elif not request and not self._read_ahead():
                 with self._change:
+                    grammar = next((g for g in self._queue.grammars() if g.compiling), None)
+                if grammar:
+                    grammar.poll(LOOK_PERIOD)
+                    continue
+                with self._change:
                     if len(self._queue):  # none of them is ready
                         self._change.wait(LOOK_PERIOD)
                     elif not (self._stopping or self._jobs):
@@ -264,10 +273,11 @@ class Scheduler:
             request.fail(refusals.stopped(begun=False))
         self._look_around()
 
-    def _lose(self) -> None:
-        """Answer everybody in the place of a thread that will not come back."""
+    def _lose(self, error: LfmError | None = None) -> None:
+        """Answer everybody in the place of a thread that will not come back, or has ended."""
+        error = error or refusals.lost()
         with self._change:
-            error = self.lost = refusals.lost()
+            self.lost = error
             self._stopping = True
             waiting, jobs = self._queue.clear(), [*self._in_work, *self._jobs]
             self._jobs.clear()
@@ -312,7 +322,7 @@ class Scheduler:
         for turn in reading[1:]:
             try:
                 turn.check()
-            except Exception as error:
+            except BaseException as error:
                 self._end(turn, error)
         if reading[1:]:  # the next one has its turn
             self._active = (*(t for t in self._active if t is not reading[0]),
@@ -325,7 +335,7 @@ class Scheduler:
             rows = self.store.model.runner.step_together(
                 [turn.generation.state for turn in turns],
                 [turn.generation.ids[-1] for turn in turns])
-        except Exception as error:  # of each of them
+        except BaseException as error:  # of each of them
             for turn in turns:
                 self._end(turn, error)
             return
@@ -336,28 +346,38 @@ class Scheduler:
         try:
             complete = turn.advance()
         except NoRoomYet:
-            turn.undo()
-            self._leave(turn)
+            self._put_back(turn)
             self._full = True  # until an answer is complete
-            with self._change:
-                self._queue.put_back(turn.request)
-        except Exception as error:
+        except GrammarPending:
+            self._put_back(turn)
+        except BaseException as error:  # a panic in a library is no Exception
             self._end(turn, error)
         else:
             if complete:
                 self._leave(turn)
                 turn.complete()
 
-    def _end(self, turn: ActiveTurn, error: Exception) -> None:
+    def _put_back(self, turn: ActiveTurn) -> None:
+        """Let a request wait again that was taken too early."""
+        turn.undo()
         self._leave(turn)
-        turn.fail(self._reason(error))
+        with self._change:
+            self._queue.put_back(turn.request)
+
+    def _end(self, turn: ActiveTurn, error: BaseException) -> None:
+        self._leave(turn)
+        try:
+            turn.fail(self._reason(error))
+        except BaseException as another:  # the state is not what it was, so nothing can go on
+            turn.refuse(refusals.unexpected(another))
+            raise
 
     def _leave(self, turn: ActiveTurn) -> None:
         self._active = tuple(other for other in self._active if other is not turn)
         self._last_speed, self._full = turn.tokens_per_second, False
         self.store.model.runner.leave_company()
 
-    def _reason(self, error: Exception) -> LfmError:
+    def _reason(self, error: BaseException) -> LfmError:
         if isinstance(error, LfmError):
             return error
         if isinstance(error, Interrupted):
@@ -379,11 +399,14 @@ class Scheduler:
             for job in ready:
                 self._jobs.remove(job)
             self._in_work = ready
+            grammars = self._queue.grammars()
         for request in ended:
             waited = time.monotonic() - request.arrived
             request.fail(refusals.cancelled() if request.cancelled else
                          refusals.too_late_in_queue(waited) if request.ready else
+                         refusals.too_late_for_format(waited) if request.compiling else
                          refusals.too_late_for_image(waited))
+        self.store.compile_grammars(grammars)
         for job in ready:
             if not job.future.set_running_or_notify_cancel():
                 continue
@@ -391,13 +414,15 @@ class Scheduler:
                 result = job.work()
             except Exception as error:
                 job.future.set_exception(error)
+            except BaseException as error:  # not one that others could expect
+                job.future.set_exception(refusals.unexpected(error))
             else:
                 job.future.set_result(result)
 
     def _look_after(self, idle_seconds: float) -> None:
         try:
             self.store.look_after(idle_seconds)
-        except Exception:  # of a state that cannot be read on, say; the next turn will tell
+        except BaseException:  # of a state that cannot be read on, say; the next turn will tell
             _log.exception('looking after the missions failed')
 
     def _read_ahead(self) -> bool:
@@ -413,7 +438,7 @@ class Scheduler:
             mission.read_next(self._reading_ahead)
         except Interrupted:
             return False
-        except Exception as error:  # the question that needs it will be answered with the error
+        except BaseException as error:  # the question that needs it will be answered with it
             _log.error('reading ahead failed: %s', str(error) or type(error).__name__)
             self._unreadable.add(mission.mission_id)
         return True

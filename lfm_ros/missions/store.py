@@ -10,13 +10,17 @@ from fnmatch import fnmatchcase
 import logging
 from pathlib import Path
 
+from lfm_ros.engine.grammar import Grammar
+from lfm_ros.engine.grammar_compiler import MAX_MEMORY
+from lfm_ros.engine.grammar_source import GrammarSource
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
-from lfm_ros.missions.budget import FORM_BYTES
+from lfm_ros.missions.budget import GRAMMAR_BYTES
+from lfm_ros.missions.budget import grammar_server_bytes
 from lfm_ros.missions.budget import in_mb
 from lfm_ros.missions.keeping import Keeping
 from lfm_ros.missions.mission import Mission
@@ -76,8 +80,9 @@ class MissionStore:
                     for entry in slot.aside.entries for picture in entry.images)
         missions = [slot.mission for slot in slots]
         features = self.model.vision.nbytes if self.model.vision else 0
+        grammars = self.model.grammars.nbytes if self.model.has_grammars else 0
         return self._blank.nbytes + sum(m.nbytes for m in missions if m) + features + \
-            self.storage.memory + aside
+            grammars + self.storage.memory + aside
 
     @property
     def written(self) -> tuple[int, int, int]:
@@ -174,20 +179,40 @@ class MissionStore:
         if self.keeping.room:
             self._free(max((image.memory for image in images), default=0), mission_id)
 
-    def hold_forms(self) -> None:
+    def load_grammars(self) -> None:
         """
-        See that answers can be held to a form; from the first time on that takes memory.
+        See that answers can be held to a grammar; from the first time on that takes memory.
 
         :raises LfmError: UNSUPPORTED, OVER_BUDGET.
         """
-        if self.model.holds_forms:
+        if self.model.has_grammars:
             return
-        needed = FORM_BYTES * self.model.vocabulary
+        needed = grammar_server_bytes(self.model)
         self._free(needed)
         self.model.grammars
         return_freed_memory()
         if self.keeping.room:
             self.keeping = replace(self.keeping, room=self.keeping.room - needed)
+
+    def grammar(self, source: GrammarSource) -> Grammar:
+        """
+        Return a grammar, which may still have to be compiled; missions make room for that.
+
+        :raises LfmError: UNSUPPORTED, OVER_BUDGET.
+        """
+        self.load_grammars()
+        grammars, memory = self.model.grammars, MAX_MEMORY
+        if self.keeping.room and source not in grammars:
+            self._free(GRAMMAR_BYTES)
+            memory = min(memory, self.keeping.room - self.nbytes)
+        return grammars.get(source, memory)
+
+    def compile_grammars(self, wanted: Sequence[Grammar]) -> None:
+        """Go on with the grammars that requests wait for, give up those that none waits for."""
+        if self.model.has_grammars:
+            self.model.grammars.keep(wanted)
+            for grammar in wanted:
+                self.model.grammars.advance(grammar)
 
     def discard(self, mission_id: str) -> None:
         """Delete a mission if it is there."""
@@ -411,6 +436,8 @@ class MissionStore:
         while self.nbytes + needed > room:
             if self.model.vision and self.model.vision.nbytes:
                 self.model.vision.shrink(0)
+                continue
+            if self.model.has_grammars and self.model.grammars.shrink():
                 continue
             others = [s for s in self._slots.values()
                       if s.mission and s.mission_id not in self.busy.union(busy)]

@@ -104,7 +104,7 @@ class ModelHost:
             storage = Storage(folder, model, vault)
             self.store = MissionStore(model, system_prompt, keeping, storage)
             if options.preload_formats:
-                self.store.hold_forms()
+                self.store.load_grammars()
             self.description = model.describe()
         except Exception as error:
             if storage:
@@ -144,6 +144,8 @@ class ModelHost:
         self.stop()
         if self.store:
             self.store.storage.close()
+        if self.model:
+            self.model.close()
         self.model = self.store = None
         self.provider_notice = ''
         self.description = {}
