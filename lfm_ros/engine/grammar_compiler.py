@@ -17,7 +17,7 @@ from lfm_ros.errors import LfmError
 
 MAX_KEPT = 8       # grammars, each with a process unless it cannot be used
 MAX_COMPILING = 4  # at a time
-MAX_MEMORY = 256 << 20  # bytes for compiling one
+MAX_MEMORY = 128 << 20  # bytes for compiling one; ordinary ones take less than 20 MB
 
 
 class GrammarCompiler:

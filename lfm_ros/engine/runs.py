@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of native code: who looks on sees how long one takes, and can end those of ONNX Runtime."""
+"""Calls of native code: who looks on sees how long one takes, and can end a run of a graph."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -132,7 +132,7 @@ class Runs:
             return work(run.interrupt.options(shrink))
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # one class for every status; a panic of Rust is no Exception
+        except BaseException as error:  # one class for every status, and panics of Rust
             raise run.interrupt.reason() or run_error(error, what) from error
         finally:
             self.current = None

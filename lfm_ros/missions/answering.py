@@ -194,4 +194,3 @@ class Answering:
             self._mission.commit_text(prompt, answer, asked, sampling, kind)
         else:
             self._mission.commit_ids(prompt, answer, sampling, kind)
-

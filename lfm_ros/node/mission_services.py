@@ -49,7 +49,7 @@ class MissionServices:
         self._changed = changed
         node.create_service(ListMissions, '~/missions/list', self._on_list)
         node.create_service(GetModelInfo, '~/model_info', self._on_model_info)
-        node.create_service(Tokenize, '~/tokenize', self._on_tokenize)
+        DeferredService(node, Tokenize, '~/tokenize', self._on_tokenize)
         self._serve(ResetMission, 'reset', lambda s, r: s.reset(_id(r)))
         self._serve(DeleteMission, 'delete', lambda s, r: s.delete(_id(r)))
         self._serve(ForkMission, 'fork', lambda s, r: s.fork(_id(r), r.new_mission_id))
@@ -82,15 +82,9 @@ class MissionServices:
                 error = future.exception()
                 found = None if error else future.result()
                 if callable(found):
-                    threading.Thread(target=rest, args=(found,), daemon=True).start()
+                    _in_thread(found).add_done_callback(worked)
                 else:
                     done(error, found)
-
-            def rest(work: Callable[[], Any]) -> None:
-                try:
-                    done(None, work())
-                except Exception as error:
-                    done(error)
 
             try:
                 scheduler = self._host.active_scheduler()
@@ -117,21 +111,41 @@ class MissionServices:
                 setattr(response, name, value)
         return response
 
-    def _on_tokenize(self, request: Tokenize.Request,
-                     response: Tokenize.Response) -> Tokenize.Response:
-        model = self._host.model
-        if model is None:
-            return _with_error(response, self._host.refusal())
-        try:
+    def _on_tokenize(self, request: Tokenize.Request, send: Callable[[Any], None]) -> None:
+        """Tokenize in the thread of the model, whose watchdog sees a text that takes for ever."""
+        def work() -> dict[str, Any]:
+            model = self._host.model
+            if model is None:
+                raise self._host.refusal()
             check_text(request.text, 'text')
             if len(request.text) > LONGEST_TEXT:
                 raise LfmError(ErrorCode.INVALID_VALUE, f'the text has {len(request.text)} '
                                f'characters: send {LONGEST_TEXT} at most')
-        except LfmError as error:
-            return _with_error(response, error)
-        response.tokens = model.tokenizer.encode(request.text)
-        response.pieces = [model.tokenizer.piece(i) for i in response.tokens]
-        return response
+            ids = model.tokenizer.encode(request.text)
+            return {'tokens': ids, 'pieces': [model.tokenizer.piece(i) for i in ids]}
+
+        def worked(future: Future[Any]) -> None:
+            error = future.exception()
+            fields = {} if error else future.result()
+            run_later(self._node, lambda: send(_with_error(Tokenize.Response(**fields), error)))
+
+        scheduler = self._host.scheduler
+        future = scheduler.call(work) if scheduler else _in_thread(work)
+        future.add_done_callback(worked)
+
+
+def _in_thread(work: Callable[[], Any]) -> Future[Any]:
+    """Do something in a thread of its own."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # a panic in a library is no Exception
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _id(request: Any) -> str:

@@ -1,0 +1,269 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Grammars are compiled and followed in processes of their own, which may die."""
+import json
+import os
+from pathlib import Path
+import select
+import signal
+import subprocess
+import sys
+
+from lfm_ros.engine import grammar
+from lfm_ros.engine import grammar_compiler
+from lfm_ros.engine.form import Form
+from lfm_ros.engine.grammar_source import GrammarSource
+from lfm_ros.engine.matcher import FixedAnswer
+from lfm_ros.engine.matcher import GrammarMatcher
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.tools import Tool
+from lfm_ros.errors import ErrorCode
+from lfm_ros.missions.request import Query
+from lfm_ros.missions.scheduler import Defaults
+from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.missions.store import MissionStore
+import numpy as np
+import pytest
+from scheduler_support import answer_of
+from scheduler_support import in_thread
+from support import folder
+from support import GREEDY
+from support import WAIT
+
+YES = Form(regex='(yes|no)')
+# Takes minutes and gigabytes without limits.
+ENDLESS = Form(grammar='start: A\nA: ' + ' & '.join(
+    f'/.*{chr(0x4e00 + n)}.*/' for n in range(300)))
+
+
+@pytest.fixture
+def scheduler():
+    """Give a scheduler whose model has no grammars yet."""
+    model = Model(folder(), ModelOptions(threads=1))
+    scheduler = Scheduler(MissionStore(model), defaults=Defaults(GREEDY, 8), parallel=4)
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+        model.close()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = []
+    for task in Path(f'/proc/{pid}/task').iterdir():
+        found += map(int, (task / 'children').read_text().split())
+    return found
+
+
+def workers() -> list[int]:
+    """Return the processes of grammars; their server is the first child of this one."""
+    servers = [p for p in children(os.getpid())
+               if b'grammar_worker' in Path(f'/proc/{p}/cmdline').read_bytes()]
+    return [worker for server in servers for worker in children(server)]
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        assert poll.poll(1000 * WAIT), f'process {pid} goes on'
+    finally:
+        os.close(process)
+
+
+def chain(kind: str, length: int) -> Form:
+    """Return a form that is as deep as it is long."""
+    if kind == 'rules':
+        rules = [f'r{n}: r{n + 1}' for n in range(length)]
+        return Form(grammar='\n'.join(['start: r0', *rules, f'r{length}: "x"']))
+    last: object = {'const': 'x'}
+    link = {'items': lambda ref: {'type': 'array', 'items': ref, 'minItems': 1, 'maxItems': 1},
+            'allOf': lambda ref: {'allOf': [ref]}}[kind]
+    parts = {f'd{n}': link({'$ref': f'#/$defs/d{n + 1}'}) for n in range(length)}
+    return Form(json.dumps({'$ref': '#/$defs/d0', '$defs': {**parts, f'd{length}': last}}))
+
+
+@pytest.mark.parametrize('kind, length', [('rules', 3000), ('items', 1200), ('allOf', 1400)])
+def test_a_form_that_overflows_an_ordinary_stack_is_used_or_refused(scheduler, kind, length):
+    answer = answer_of(scheduler, 'Say it.', form=chain(kind, length), max_tokens=40)
+    assert answer.error_code in (ErrorCode.NONE, ErrorCode.INVALID_FORMAT), answer.error_msg
+    if kind == 'rules':
+        assert answer.text == 'x'
+    assert answer_of(scheduler, 'And?', form=YES).text in ('yes', 'no')
+
+
+def test_a_form_that_takes_too_much_memory_is_refused(scheduler, monkeypatch):
+    monkeypatch.setattr(grammar_compiler, 'MAX_MEMORY', 16 << 20)
+    monkeypatch.setattr('lfm_ros.missions.store.MAX_MEMORY', 16 << 20)
+    answer = answer_of(scheduler, 'Say it.', form=ENDLESS)
+    assert answer.error_code == ErrorCode.INVALID_FORMAT and '16 MB' in answer.error_msg
+    assert answer_of(scheduler, 'And?', form=YES).text in ('yes', 'no')
+
+
+def test_a_form_that_takes_too_long_is_refused(scheduler, monkeypatch):
+    answer_of(scheduler, 'First.', form=YES)  # the server is there
+    monkeypatch.setattr(grammar, 'COMPILE_SECONDS', 0.1)
+    answer = answer_of(scheduler, 'Say it.', form=ENDLESS)
+    assert answer.error_code == ErrorCode.INVALID_FORMAT and '0.1 s' in answer.error_msg
+
+
+def test_the_time_of_a_request_ends_while_its_form_is_compiled_and_so_does_the_process(scheduler):
+    answer_of(scheduler, 'First.', form=YES)
+    before = set(workers())
+    request = scheduler.submit(Query('Say it.', form=ENDLESS, timeout=0.2))
+    answer = request.wait(WAIT)
+    assert answer.error_code == ErrorCode.TIMEOUT_IN_QUEUE and 'compiled' in answer.error_msg
+    in_thread(scheduler, lambda: None)
+    for worker in set(workers()) - before:
+        wait_for_end(worker)
+
+
+def test_cancel_ends_the_compiling(scheduler):
+    answer_of(scheduler, 'First.', form=YES)
+    request = scheduler.submit(Query('Say it.', form=ENDLESS))
+    while not request.compiling:
+        in_thread(scheduler, lambda: None)
+    request.cancel()
+    assert request.wait(WAIT).error_code == ErrorCode.CANCELLED
+    assert 'default' in scheduler.store  # of the first question; nothing of this one is left
+    assert in_thread(scheduler, lambda: scheduler.store.get('default').turn_count) == 1
+
+
+def test_others_are_answered_while_a_form_is_compiled(scheduler):
+    slow = scheduler.submit(Query('Say it.', 'slow', form=ENDLESS))
+    for number in range(5):
+        assert not answer_of(scheduler, 'And?', mission_id=f'm{number}').error_code
+        assert not answer_of(scheduler, 'And?', mission_id='f', form=YES).error_code
+    assert slow.answer is None
+    behind = scheduler.submit(Query('Next.', 'slow'))  # the same mission keeps its order
+    slow.cancel()
+    assert not behind.wait(WAIT).error_code
+    assert slow.answer and slow.answer.error_code == ErrorCode.CANCELLED
+
+
+def test_tools_are_compiled_like_a_form(scheduler):
+    schema = {'properties': {'a': {'allOf': [
+        {'type': 'string', 'pattern': chr(0x4e00 + n)} for n in range(250)]}}}
+    tool = Tool('go', 'Go.', json.dumps(schema))
+    slow = scheduler.submit(Query('Go.', 'slow', tools=(tool,), tool_choice='go', timeout=1.0))
+    assert not answer_of(scheduler, 'And?', mission_id='m').error_code
+    answer = slow.wait(WAIT)
+    assert answer.error_code in (ErrorCode.TIMEOUT_IN_QUEUE, ErrorCode.INVALID_FORMAT)
+    assert 'slow' not in scheduler.store
+
+
+def test_a_process_that_dies_while_it_follows_an_answer_ends_that_answer_only(
+        scheduler, monkeypatch):
+    push, killed = GrammarMatcher.push, []
+
+    def push_and_kill(self, token):
+        push(self, token)
+        if not killed:
+            killed.extend(workers())
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(GrammarMatcher, 'push', push_and_kill)
+    form = Form(regex='[a-z]{40}')
+    answer = answer_of(scheduler, 'Say it.', mission_id='m', form=form, max_tokens=40)
+    assert killed and answer.error_code == ErrorCode.INVALID_FORMAT, answer
+    assert 'm' not in scheduler.store
+    answer = answer_of(scheduler, 'Say it.', mission_id='m', form=form, max_tokens=60)
+    assert answer.error_code == ErrorCode.NONE and len(answer.text) == 40
+
+
+def test_a_process_that_stops_answering_is_given_up(scheduler, monkeypatch):
+    push, stopped = GrammarMatcher.push, []
+
+    def push_and_stop(self, token):
+        if not stopped:
+            stopped.extend(workers())
+            os.kill(stopped[0], signal.SIGSTOP)
+        push(self, token)
+
+    monkeypatch.setattr(GrammarMatcher, 'push', push_and_stop)
+    monkeypatch.setattr(grammar, 'REPLY_SECONDS', 0.1)
+    answer = answer_of(scheduler, 'Say it.', form=Form(regex='[a-z]{40}'), max_tokens=40)
+    assert answer.error_code == ErrorCode.INVALID_FORMAT and '0.1 s' in answer.error_msg
+    wait_for_end(stopped[0])
+
+
+def test_a_server_that_was_ended_is_started_again(scheduler):
+    assert answer_of(scheduler, 'Say it.', form=YES).text in ('yes', 'no')
+    [server] = children(os.getpid())
+    os.kill(server, signal.SIGKILL)
+    wait_for_end(server)
+    for form in (Form(regex='(left|right)'), YES):  # one is new, one was compiled before
+        assert answer_of(scheduler, 'Say it.', form=form).error_code == ErrorCode.NONE
+
+
+def test_few_processes_are_kept(scheduler):
+    for number in range(2 * grammar_compiler.MAX_KEPT):
+        assert answer_of(scheduler, 'Say it.', form=Form(regex=f'{number}')).text == f'{number}'
+    assert len(workers()) <= grammar_compiler.MAX_KEPT
+
+
+def test_nothing_is_left_when_the_model_is_closed(scheduler):
+    answer_of(scheduler, 'Say it.', form=YES)
+    known = workers()
+    assert known
+    scheduler.stop()
+    scheduler.store.model.close()
+    for worker in known:
+        wait_for_end(worker)
+    assert not children(os.getpid())
+
+
+def test_the_processes_end_with_one_that_is_killed():
+    code = 'import sys; sys.path[:0] = sys.argv[1:]\n' \
+        'from support import folder\nfrom lfm_ros.engine.model import Model\n' \
+        'from lfm_ros.engine.grammar_source import GrammarSource\n' \
+        'from support import compiled\n' \
+        'model = Model(folder())\n' \
+        'grammar = compiled(model, GrammarSource("regex", "a+"))\n' \
+        'print("ready", flush=True)\nsys.stdin.read()'
+    process = subprocess.Popen(
+        [sys.executable, '-c', code, str(Path(__file__).parent), str(Path(__file__).parents[1])],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout and process.stdin
+    assert process.stdout.readline() == b'ready\n'
+    servers = children(process.pid)
+    started = [*servers, *(worker for server in servers for worker in children(server))]
+    assert len(started) == 2
+    process.kill()
+    process.communicate()
+    for pid in started:
+        wait_for_end(pid)
+
+
+def test_a_schema_may_nest_only_so_deep(scheduler):
+    deep: object = {'type': 'integer'}
+    for _ in range(120):
+        deep = {'type': 'array', 'items': deep}
+    text = json.dumps(deep)
+    answer = answer_of(scheduler, 'Say it.', form=Form(text))
+    assert answer.error_code == ErrorCode.INVALID_FORMAT and '100 levels' in answer.error_msg
+    answer = answer_of(scheduler, 'Go.', tools=(Tool('go', '', json.dumps(
+        {'properties': {'a': deep}})),))
+    assert answer.error_code == ErrorCode.INVALID_TOOL and '100 levels' in answer.error_msg
+
+
+def test_a_fixed_answer_leaves_no_choice():
+    matcher = FixedAnswer([3, 1, 4])
+    logits = np.zeros(8, np.float32)
+    matcher.mask(logits)
+    assert matcher.wait(0) and list(np.flatnonzero(np.isfinite(logits))) == [3]
+    matcher.push(3)
+    assert not matcher.complete and matcher.count_valid([1, 4, 4]) == 2
+    assert matcher.count_valid([1, 5]) == 1 and matcher.count_valid([]) == 0
+    assert matcher.forced() == [1, 4] and matcher.complete
+
+
+def test_the_same_source_under_another_name_is_the_same_grammar():
+    assert GrammarSource('regex', 'a', 'x') == GrammarSource('regex', 'a', 'y')
