@@ -4,7 +4,8 @@
 A node whose model hangs when the prompt says so, for the tests.
 
 - ``(hang 3)``: the third call of the model ends only when it is told to;
-- ``(freeze 3)``: it does not end then either.
+- ``(freeze 3)``: it does not end then either;
+- ``(end)``: the thread of the model ends.
 """
 from __future__ import annotations
 
@@ -17,6 +18,10 @@ from lfm_ros.missions.request import Request
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.node.main import main
 
+class Panic(BaseException):
+    """Raised as Rust's panics are: past every ``except Exception``."""
+
+
 _hang = Hang()
 _begin = Scheduler._begin
 
@@ -25,6 +30,8 @@ def begin(self: Scheduler, request: Request) -> None:
     """Begin to answer as ever, and plan what the prompt asks for."""
     for word, call in re.findall(r'\((hang|freeze) (\d+)\)', request.query.prompt):
         _hang.plan(int(call), obeys=word == 'hang')
+    if '(end)' in request.query.prompt:
+        raise Panic('no way on')
     _begin(self, request)
 
 

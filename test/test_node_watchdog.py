@@ -97,6 +97,21 @@ def test_after_a_call_that_never_ends_the_process_ends_and_the_next_one_remember
         assert (again.error_code, again.text) == (R.NONE, wanted['next'])
 
 
+def test_when_the_thread_of_the_model_ends_everybody_is_told_and_the_process_ends(
+        tmp_path: Path) -> None:
+    with running_node(program=HUNG_NODE, check_end=False, missions__dir=tmp_path) as client:
+        diagnostics = client.subscribe(DiagnosticArray, '/diagnostics')
+        first = client.ask('What?', mission_id='kept', max_tokens=12)
+        status, response = client.generate('(end) Go on.', mission_id='kept').end()
+        assert (status, response.error_code) == (GoalStatus.STATUS_ABORTED, R.MODEL_HUNG)
+        assert 'no way on' in response.error_msg
+        told = diagnostics.wait(lambda d: d.status[0].level == DiagnosticStatus.ERROR)[0]
+        assert told.status[0].message == response.error_msg
+        assert client.node_process.process.wait(DEADLINE) == LOST
+    with running_node(missions__dir=tmp_path) as client:
+        assert client.missions()['kept'].turns == 1 and first.text
+
+
 def test_a_deactivation_does_not_wait_for_a_call_that_never_ends(tmp_path: Path) -> None:
     with running_node(program=HUNG_NODE, check_end=False, missions__dir=tmp_path,
                       model__run_timeout=TIMEOUT) as client:

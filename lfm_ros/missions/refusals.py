@@ -3,8 +3,12 @@
 """What a request is told that was not answered, or not to its end."""
 from __future__ import annotations
 
+import logging
+
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+
+_log = logging.getLogger(__name__)
 
 
 def not_active() -> LfmError:
@@ -74,6 +78,14 @@ def ended(error: BaseException) -> LfmError:
     return LfmError(ErrorCode.MODEL_HUNG, 'the thread that runs the model has ended '
                     f'({type(error).__name__}: {error}): start the process again, its missions '
                     'come back from missions.dir')
+
+
+def as_error(error: BaseException) -> LfmError:
+    """Return an error with a code: itself, or that of a failure that nothing foresaw."""
+    if isinstance(error, LfmError):
+        return error
+    _log.error('a request failed', exc_info=error)
+    return unexpected(error)
 
 
 def unexpected(error: BaseException) -> LfmError:

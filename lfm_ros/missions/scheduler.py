@@ -87,6 +87,7 @@ class Scheduler:
         self.lost: LfmError | None = None
         self._on_lost = on_lost
         self._active: tuple[ActiveTurn, ...] = ()  # replaced whole: other threads look at it
+        self._admitted: list[Request] = []  # taken from the queue and, as far as known, unanswered
         self._full = False  # no room for another answer beside those in progress
         self._last_speed = 0.0
         self._queue = RequestQueue(queue_size, policy)
@@ -283,8 +284,9 @@ class Scheduler:
             self._jobs.clear()
         for turn in self._active:
             turn.refuse(error)
-        for request in waiting:
-            request.fail(error)
+        for request in (*waiting, *self._admitted):
+            if request.answer is None:
+                request.fail(error)
         for job in jobs:
             with suppress(InvalidStateError):  # done, or cancelled
                 job.future.set_exception(error)
@@ -296,7 +298,10 @@ class Scheduler:
         if self._active and (len(self._active) >= self.parallel or self._full or
                              any(job.images for job in self._jobs)):
             return None
-        return self._queue.take([turn.mission_id for turn in self._active])
+        request = self._queue.take([turn.mission_id for turn in self._active])
+        if request:
+            self._admitted = [r for r in (*self._admitted, request) if r.answer is None]
+        return request
 
     def _begin(self, request: Request) -> None:
         request.started = time.monotonic()
@@ -378,12 +383,9 @@ class Scheduler:
         self.store.model.runner.leave_company()
 
     def _reason(self, error: BaseException) -> LfmError:
-        if isinstance(error, LfmError):
-            return error
         if isinstance(error, Interrupted):
             return refusals.stopped(begun=True) if self._stopping else refusals.cancelled()
-        _log.exception('a turn failed; it was undone')
-        return refusals.unexpected(error)
+        return refusals.as_error(error)
 
     def _ready(self) -> list[_Job]:
         """Return the work that may be done now; the caller holds the lock."""

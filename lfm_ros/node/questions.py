@@ -9,7 +9,7 @@ from typing import Any
 
 from lfm_ros import msg
 from lfm_ros.action import Generate
-from lfm_ros.errors import LfmError
+from lfm_ros.missions import refusals
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import CANCELLED
 from lfm_ros.missions.request import DEFAULT_MISSION
@@ -105,11 +105,11 @@ class Questions:
             scheduler = self._host.active_scheduler()
             query = convert.to_query(message, self._look(message, message.use_camera))
             images = query.images
-        except LfmError as error:
+        except Exception as error:
             query = Query(message.prompt, message.mission_id or DEFAULT_MISSION,
                           message.request_id)
             request = Request(query, on_answer=complete)
-            request.fail(error)
+            request.fail(refusals.as_error(error))
             return request
         return scheduler.submit(query, on_piece, complete)
 
@@ -152,7 +152,7 @@ class Questions:
         try:
             scheduler = self._host.active_scheduler()
             future = scheduler.observe(mission_id, message.text, self._look(message))
-        except LfmError as error:
+        except Exception as error:
             self._journal.note_lost(mission_id, error)
         else:
             future.add_done_callback(lambda f: self._observed(mission_id, f.exception()))
