@@ -18,6 +18,7 @@ from lfm_ros.missions.request import Request
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.node.main import main
 
+
 class Panic(BaseException):
     """Raised as Rust's panics are: past every ``except Exception``."""
 

@@ -24,6 +24,7 @@ from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.store import MissionStore
 import numpy as np
+from process_tree import descendants
 import pytest
 from scheduler_support import answer_of
 from scheduler_support import in_thread
@@ -49,19 +50,14 @@ def scheduler():
         model.close()
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    found = []
-    for task in Path(f'/proc/{pid}/task').iterdir():
-        found += map(int, (task / 'children').read_text().split())
-    return found
+def children() -> list[int]:
+    """Return the processes that this one has started, and those that they have."""
+    return [child.pid for child in descendants(os.getpid())]
 
 
 def workers() -> list[int]:
-    """Return the processes of grammars; their server is the first child of this one."""
-    servers = [p for p in children(os.getpid())
-               if b'grammar_worker' in Path(f'/proc/{p}/cmdline').read_bytes()]
-    return [worker for server in servers for worker in children(server)]
+    """Return the processes of grammars, without their server."""
+    return [child.pid for server in descendants(os.getpid()) for child in descendants(server.pid)]
 
 
 def wait_for_end(pid: int) -> None:
@@ -196,7 +192,7 @@ def test_a_process_that_stops_answering_is_given_up(scheduler, monkeypatch):
 
 def test_a_server_that_was_ended_is_started_again(scheduler):
     assert answer_of(scheduler, 'Say it.', form=YES).text in ('yes', 'no')
-    [server] = children(os.getpid())
+    server = children()[0]
     os.kill(server, signal.SIGKILL)
     wait_for_end(server)
     for form in (Form(regex='(left|right)'), YES):  # one is new, one was compiled before
@@ -217,7 +213,7 @@ def test_nothing_is_left_when_the_model_is_closed(scheduler):
     scheduler.store.model.close()
     for worker in known:
         wait_for_end(worker)
-    assert not children(os.getpid())
+    assert not children()
 
 
 def test_the_processes_end_with_one_that_is_killed():
@@ -233,8 +229,7 @@ def test_the_processes_end_with_one_that_is_killed():
         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout and process.stdin
     assert process.stdout.readline() == b'ready\n'
-    servers = children(process.pid)
-    started = [*servers, *(worker for server in servers for worker in children(server))]
+    started = [child.pid for child in descendants(process.pid)]
     assert len(started) == 2
     process.kill()
     process.communicate()

@@ -15,6 +15,7 @@ from node_support import MODELS
 from node_support import NodeProcess
 from node_support import parameters
 from node_support import running_node
+from process_tree import descendants
 import pytest
 
 R = msg.Response
@@ -34,6 +35,12 @@ def call(client: Client, name: str, **fields: Any) -> Any:
     kind = {'save': srv.SaveMission, 'export': srv.ExportMission, 'import': srv.ImportMission,
             'rewind': srv.RewindMission}[name]
     return client.call(kind, f'~/missions/{name}', kind.Request(**fields))
+
+
+def proportional_bytes(pid: int) -> int:
+    """Return the resident memory of a process, what it shares with others by its part."""
+    rollup = Path(f'/proc/{pid}/smaps_rollup').read_text()
+    return 1024 * int(re.findall(r'Pss: +(\d+) kB', rollup)[0])
 
 
 @pytest.fixture(scope='module')
@@ -183,6 +190,23 @@ def test_missions_take_turns_in_a_budget_that_holds_few_of_them(
         status = client.status.messages[-1]
         assert 0 < status.state_bytes <= status.state_bytes_limit
         assert status.rss_bytes <= budget << 20
+
+
+def test_forms_and_their_processes_stay_within_the_budget(tmp_path: Path) -> None:
+    budget = least_budget() + 64  # for the process that compiles forms, and a few of them
+    with running_node(missions__dir=tmp_path, memory__budget_mb=budget) as client:
+        node = client.node_process.process.pid
+        for number in range(12):
+            response = client.ask('Say it.', mission_id=f'm{number}', max_tokens=20,
+                                  response_format=msg.ResponseFormat(regex=f'[ab]{number}'))
+            assert response.error_code == R.NONE, response.error_msg
+            processes = [node, *(child.pid for child in descendants(node))]
+            assert len(processes) > 2
+            assert sum(map(proportional_bytes, processes)) <= budget << 20
+        hostile = '((a{1000}){1000}){1000}'  # takes more than there is
+        response = client.ask('Say it.', response_format=msg.ResponseFormat(regex=hostile))
+        assert response.error_code == R.INVALID_FORMAT, response.error_msg
+        assert client.status.messages[-1].rss_bytes <= budget << 20
 
 
 @pytest.mark.parametrize('policy', ['forget', 'slide'])

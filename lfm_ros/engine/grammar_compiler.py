@@ -14,6 +14,7 @@ from lfm_ros.engine.grammar_process import GrammarServer
 from lfm_ros.engine.grammar_source import GrammarSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.process import anonymous_bytes
 
 MAX_KEPT = 8       # grammars, each with a process unless it cannot be used
 MAX_COMPILING = 4  # at a time
@@ -45,6 +46,12 @@ class GrammarCompiler:
     def nbytes(self) -> int:
         """Return the memory in bytes that the processes of all grammars have or may take."""
         return sum(grammar.nbytes for grammar in self._grammars.values())
+
+    @property
+    def resident_bytes(self) -> int:
+        """Return the memory in bytes that all its processes have together; from any thread."""
+        return anonymous_bytes(self._server.pid) + \
+            sum(grammar.nbytes for grammar in list(self._grammars.values()) if grammar.opening)
 
     def __contains__(self, source: GrammarSource) -> bool:
         """Tell whether a grammar is there or on its way."""

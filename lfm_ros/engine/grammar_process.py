@@ -33,6 +33,7 @@ class GrammarServer:
 
     :param settings: JSON with the size of the vocabulary and the end tokens.
     :param tokenizer: as JSON, in the format of the library ``tokenizers``.
+    :ivar pid: of the process.
     """
 
     def __init__(self, settings: str, tokenizer: bytes) -> None:
@@ -47,6 +48,7 @@ class GrammarServer:
                 stderr=subprocess.DEVNULL,  # a panic of the library would tell the grammar there
                 env={**os.environ, 'MALLOC_ARENA_MAX': '1'})
             socket.send_fds(self._control, [settings.encode()], [file.fileno()])
+        self.pid = process.pid
         self.close = weakref.finalize(self, _end, self._control, process)
 
     def start_worker(self, kind: str, text: str, memory: int) -> Worker:

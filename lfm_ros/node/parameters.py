@@ -104,9 +104,9 @@ SPECS = (
          '~/.cache/lfm_ros'),
     Spec('model.prompt_lookup', True, 'Guess the next tokens of an answer from what stood in the '
          'mission before and check several at once: answers that repeat names come faster'),
-    Spec('model.preload_formats', False, 'Be ready for response_format and tools from the start: '
-         'with 65,536 tokens it takes 50 MB; else the first such request takes them, and holds '
-         'everything up for half a second'),
+    Spec('model.preload_formats', False, 'Start the process that compiles response_format and '
+         'tools at configure: it takes 80 MB with 65,536 tokens; otherwise the first such request '
+         'starts it and waits a second longer'),
     Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
          'template puts there'),
     Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
@@ -125,8 +125,9 @@ SPECS = (
          'deleted, counting only time in which the node runs; 0: never', 0.0, 1e9),
     Spec('missions.never_expire', [DEFAULT_MISSION], 'Names of missions that never expire, with '
          '* and ? as in a shell'),
-    Spec('memory.budget_mb', 0, 'Most memory (RSS) of the whole process in MiB: missions are put '
-         'aside and come back, requests that do not fit are refused; 0: no limit', 0, 1 << 20),
+    Spec('memory.budget_mb', 0, 'Most memory (RSS) in MiB of the node and the processes that it '
+         'starts: missions are put aside and come back, requests that do not fit are refused; 0: '
+         'no limit', 0, 1 << 20),
     Spec('missions.max_count', 64, 'Most missions at once', 1, 1_000_000),
     Spec('image.variant', '', 'Which vision encoder of the folder: q8, fp16, fp32, ... or a file '
          'name; empty: 8 bits, else full precision'),

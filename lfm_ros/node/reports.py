@@ -56,7 +56,8 @@ class Reports:
     def publish_status(self) -> msg.Status:
         """Publish and return the present status."""
         model, scheduler, store = self._host.model, self._host.scheduler, self._host.store
-        status = msg.Status(state=self._lifecycle_state(), rss_bytes=rss_bytes(),
+        grammars = model.grammars.resident_bytes if model and model.has_grammars else 0
+        status = msg.Status(state=self._lifecycle_state(), rss_bytes=rss_bytes() + grammars,
                             answered=self._journal.answered, failed=self._journal.failed)
         status.header.stamp = self._node.get_clock().now().to_msg()
         if model:
