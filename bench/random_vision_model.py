@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT / 'test' / 'models'), str(ROOT / 'training')]
 
 import torchvision_operators  # noqa: E402, F401, I100
 from make_vision_models import BUILD  # noqa: E402, I100
+import no_telemetry  # noqa: E402, F401
 import onnx  # noqa: E402
 from onnxruntime.quantization import quantize_dynamic  # noqa: E402
 from onnxruntime.quantization import QuantType  # noqa: E402

@@ -4,6 +4,7 @@
 from contextlib import suppress
 import ctypes
 import os
+import resource
 
 
 def rss_bytes() -> int:
@@ -46,3 +47,18 @@ def return_large_memory() -> None:
     """
     # M_MMAP_THRESHOLD (malloc.h); setting it by hand also keeps it from moving.
     getattr(ctypes.CDLL(None), 'mallopt', lambda *_: 0)(-3, 1 << 18)
+
+
+def forbid_core_files() -> None:
+    """
+    Have the kernel write no core file of this process, nor of those that it starts later.
+
+    Only the soft limit changes, so ``prlimit --core=unlimited --pid PID`` brings them back, and
+    what looks at a running process goes on: PR_SET_DUMPABLE would also take py-spy, gdb and the
+    measuring of memory from the account that started it.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # One byte, not none: whatever the limit is, a program named in core_pattern (apport,
+    # systemd-coredump) is given the core, but for this value (fs/coredump.c of Linux).
+    if hard == resource.RLIM_INFINITY or hard >= 1:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, hard))

@@ -21,6 +21,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _CACHE = TemporaryDirectory(prefix='lfm_ros_cache_')
 os.environ['XDG_CACHE_HOME'] = _CACHE.name
 
+# Before any import of ONNX Runtime, which reads it then.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+
 collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [LAUNCH_TESTS]
 
 

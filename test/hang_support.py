@@ -7,6 +7,7 @@ from collections.abc import Callable
 import threading
 from typing import Any
 
+import lfm_ros  # noqa: F401
 import onnxruntime
 
 LONGEST = 60.0  # seconds after which a hang that nobody has ended is an error of the test

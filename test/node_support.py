@@ -48,10 +48,15 @@ class NodeProcess:
 
     :param arguments: what follows ``--ros-args``.
     :param program: what Python runs.
+    :param cwd: folder in which it starts.
+    :param beside: a node into whose domain this one comes.
     """
 
-    def __init__(self, *arguments: str, program: tuple[str, ...] = NODE) -> None:
+    def __init__(self, *arguments: str, program: tuple[str, ...] = NODE, cwd: Path = ROOT,
+                 beside: NodeProcess | None = None) -> None:
         self.domain, self._claim = claim_domain()
+        if beside:
+            self.domain = beside.domain
         self._log = tempfile.TemporaryFile('w+', errors='replace')
         env = dict(os.environ, ROS_DOMAIN_ID=str(self.domain), PYTHONPATH=str(ROOT),
                    RCUTILS_COLORIZED_OUTPUT='0', PYTHONFAULTHANDLER='1')
@@ -59,7 +64,7 @@ class NodeProcess:
         mortal = ['setpriv', '--pdeathsig', 'KILL'] if shutil.which('setpriv') else []
         command = [*mortal, sys.executable, *program, '--ros-args', *arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=self._log,
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self._log,
             stderr=subprocess.STDOUT)
 
     @property
@@ -104,7 +109,7 @@ def parameters(**values: Any) -> list[str]:
 @contextmanager
 def running_node(*arguments: str, model: str = 'lfm2', program: tuple[str, ...] = NODE,
                  state: str = 'active', target: str = '/lfm', check_end: bool = True,
-                 **values: Any) -> Iterator[Client]:
+                 cwd: Path = ROOT, **values: Any) -> Iterator[Client]:
     """
     Give a client of a fresh node, and end the node with SIGINT.
 
@@ -114,7 +119,7 @@ def running_node(*arguments: str, model: str = 'lfm2', program: tuple[str, ...] 
     """
     if model:
         values.setdefault('model__path', MODELS / model)
-    node = NodeProcess(*parameters(**values), *arguments, program=program)
+    node = NodeProcess(*parameters(**values), *arguments, program=program, cwd=cwd)
     try:
         with Client(node.domain, target) as client:
             client.node_process = node

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said to the node and what it answers is in no log, whatever goes wrong."""
 from collections.abc import Iterator
+from copy import copy
 import itertools
 
 from lfm_ros import msg
@@ -50,6 +51,7 @@ def said(fields: object, word: str) -> object:
     if isinstance(fields, list):
         return [said(f, word) for f in fields]
     if hasattr(fields, 'get_fields_and_field_types'):
+        fields = copy(fields)  # those in SAID are for more than one test
         for name in fields.get_fields_and_field_types():
             setattr(fields, name, said(getattr(fields, name), word))
     return fields
@@ -92,3 +94,29 @@ def test_a_log_does_not_tell_what_came_by_topic(client: Client) -> None:
     client.wait_until(lambda: 'was lost' in client.node_process.log, 'loss of an observation')
     client.call(srv.Tokenize, '~/tokenize', srv.Tokenize.Request(text=f'{WORD}F' * 9999))
     assert WORD not in log_of(client)
+
+
+def test_a_log_at_debug_quotes_refused_names_and_forms_and_nothing_of_a_prompt() -> None:
+    quoted = []
+    with running_node('--log-level', 'debug', program=ODD_NODE, check_end=False) as client:
+        for number, (what, extra) in enumerate(SAID.items()):
+            word = f'{WORD}{number}'
+            fields = {'prompt': f'hello {word}P', 'mission_id': 'm', 'max_tokens': 20,
+                      **{k: said(v, f'{word}P' if k == 'prompt' else f'{word}F')
+                         for k, v in extra.items()}}
+            response = client.ask_query(query(**fields))
+            log = log_of(client)
+            assert f'{word}P' not in log, what
+            assert len(response.text) < 4 or response.text not in log, what
+            lines = [line for line in log.splitlines() if f'{word}F' in line]
+            assert all(line.startswith('[DEBUG]') for line in lines), what
+            quoted += [what] * bool(lines)
+        observe = client.publisher(msg.Observation, '~/observe')
+        for text in (f'{WORD}C', f'{WORD}D ' * 2000, f'{WORD}E \ufffd'):
+            observe.publish(msg.Observation(mission_id='o', text=text))
+        client.wait_until(lambda: 'was lost' in client.node_process.log, 'loss of an observation')
+        log = log_of(client)
+        assert not any(f'{WORD}{letter}' in log for letter in 'CDE')
+    assert quoted == [
+        'a name of a mission that cannot be', 'a name of a tool that cannot be',
+        'a choice of a tool that is not there', 'a schema that cannot be']

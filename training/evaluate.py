@@ -13,6 +13,7 @@ from typing import Iterable, Iterator, NamedTuple
 from drawing import draw
 from entities import SPLITS
 from missions import Mission, MissionMaker, render
+import no_telemetry  # noqa: F401
 import numpy
 import onnxruntime
 from pictures import cut, normalize, Patches

@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 from export_vision import export_embeddings, export_vision_encoder
+import no_telemetry  # noqa: F401
 from pictures import LEAST_PIXELS, MOST_PATCHES, MOST_PIXELS, PATCH, SETTINGS
 from portable import make_portable
 from transformers import Lfm2VlForConditionalGeneration

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from drivers import protocol
+import lfm_ros  # noqa: F401
 import numpy as np
 import onnxruntime_genai
 

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.process import forbid_core_files
 
 KEY = 32  # bytes
 # Bytes, random: after 2**32 pieces, decades of talking, two are the same with odds of 2**-33.
@@ -170,13 +171,14 @@ class Cipher(Vault):
 
 def open_vault(key_file: str) -> Vault:
     """
-    Return the vault of a key.
+    Return the vault of a key; from then on a crash leaves no core file, which would tell it all.
 
     :param key_file: with 32 random bytes in base64, readable by its owner only; empty: no key.
     :raises LfmError: KEY_INVALID.
     """
     if not key_file:
         return Vault()
+    forbid_core_files()
     try:
         path = Path(key_file).expanduser()
         if path.exists() and not path.is_file():  # a pipe would never end

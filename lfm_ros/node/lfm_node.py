@@ -144,6 +144,9 @@ class LfmNode(LifecycleNode):
         if questions:
             questions.destroy()
         super().destroy_node()
+        # It holds the handle of the node, which holds the participant of DDS. As long as a thread
+        # or an executor still has this object, that would leave its shared memory to the machine.
+        self.__dict__.pop('_state_machine', None)
 
     def _lose(self, error: LfmError) -> None:
         """Tell that the model hangs for good; in the thread that has noticed it."""
@@ -162,7 +165,8 @@ class LfmNode(LifecycleNode):
             self.trigger_activate()
 
     def _lifecycle_state(self) -> str:
-        return self._state_machine.current_state[1]
+        machine = self.__dict__.get('_state_machine')
+        return machine.current_state[1] if machine else 'finalized'
 
     def _failed(self, transition: str, error: LfmError) -> TransitionCallbackReturn:
         self.get_logger().error(f'{transition} failed [{int(error.code)}]: {error.message}')

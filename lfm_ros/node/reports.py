@@ -13,6 +13,7 @@ from lfm_ros.missions.store import MissionStore
 from lfm_ros.node import convert
 from lfm_ros.node.host import ModelHost
 from lfm_ros.node.journal import Journal
+from lfm_ros.node.namesakes import Namesakes
 from lfm_ros.process import rss_bytes
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
@@ -37,6 +38,7 @@ class Reports:
         self._host = host
         self._journal = journal
         self._lifecycle_state = lifecycle_state
+        self._namesakes = Namesakes(node)
         options = QoSOverridingOptions.with_default_policies()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = node.create_publisher(msg.Status, '~/status', latched,
@@ -86,10 +88,13 @@ class Reports:
 
     def _diagnose(self, status: msg.Status) -> DiagnosticStatus:
         level, text = DiagnosticStatus.OK, status.state
+        namesake = self._namesakes.notice()
         if failure := self._host.lost or self._host.error:
             level, text = DiagnosticStatus.ERROR, failure.message
         elif status.durability_error:
             level, text = DiagnosticStatus.WARN, status.durability_error
+        elif namesake:
+            level, text = DiagnosticStatus.WARN, namesake
         elif status.queue_size and status.queue_length >= status.queue_size:
             level, text = DiagnosticStatus.WARN, 'the queue is full'
         elif self._journal.recent_error:
@@ -109,6 +114,7 @@ class Reports:
             'stored bytes': status.stored_bytes, 'durable': status.durable,
             'bytes written per turn': _per_turn(status), 'damage found': self._damage(),
             'RSS bytes': status.rss_bytes, 'observations lost': self._journal.observations_lost,
+            'nodes of this name': 1 + self._namesakes.count,
             'last error': self._journal.last_error,
         }
         name = self._node.get_fully_qualified_name().lstrip('/')

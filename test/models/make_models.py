@@ -23,6 +23,7 @@ from typing import Any
 from fixture_tokenizer import save as save_tokenizer
 from fixture_tokenizer import STYLES
 import golden
+import no_telemetry  # noqa: F401
 import numpy
 from recipes import Recipe
 from recipes import RECIPES

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 import re
 
+import no_telemetry  # noqa: F401
 import numpy
 import onnxruntime
 

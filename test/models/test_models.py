@@ -8,6 +8,7 @@ import damage
 import golden
 import graph_folder
 import layouts
+import no_telemetry  # noqa: F401
 import numpy
 import onnx
 import onnxruntime

@@ -9,6 +9,7 @@ from check_vision_models import largest
 from check_vision_models import open_runner
 from check_vision_models import see
 from check_vision_models import tiles_of
+import no_telemetry  # noqa: F401
 import numpy
 import onnxruntime
 from pictures import picture

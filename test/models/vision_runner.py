@@ -4,6 +4,7 @@
 
 from pathlib import Path
 
+import no_telemetry  # noqa: F401
 import numpy
 import onnxruntime
 from plain_runner import PlainRunner
