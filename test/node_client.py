@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import itertools
 import threading
+import time
 from typing import Any
 
 from action_msgs.msg import GoalStatus
@@ -49,16 +50,18 @@ def result_of(future: Future, what: str, timeout: float = DEADLINE) -> Any:
 
 
 class Inbox:
-    """Messages of a topic in the order of their arrival."""
+    """Messages of a topic in the order of their arrival, and when each came (monotonic)."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
+        self.times: list[float] = []
         self._change = threading.Condition()
 
     def put(self, message: Any) -> None:
         """Take a message."""
         with self._change:
             self.messages.append(message)
+            self.times.append(time.monotonic())
             self._change.notify_all()
 
     def wait(self, good: Callable[[Any], bool] = lambda m: True, count: int = 1,
