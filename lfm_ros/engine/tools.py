@@ -74,6 +74,10 @@ class Tool:
         if schema['type'] != 'object' or not isinstance(properties, dict):
             raise refusal(f'parameters of the tool {self.name} are not those of an object: set '
                           '"type": "object" and "properties" to an object')
+        required = schema.get('required', [])
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+            raise refusal(f'"required" in the parameters of the tool {self.name} is no list of '
+                          'names: send one such as ["place"], or leave it out')
         for name in properties:
             if not _NAME.fullmatch(name) or '.' in name:
                 raise refusal(f'{name[:_LONGEST_NAME]!r} is no name of a parameter of the tool '
