@@ -24,8 +24,8 @@ def proved_rotary(folder: ModelFolder, runner: Runner) -> Rotary:
 
     The probe reads about as many tokens as the convolution windows have columns.
 
-    :raises LfmError: UNSUPPORTED, when keys cannot be rotated, or the graph rotates them in another
-        way.
+    :raises LfmError: UNSUPPORTED, when keys cannot be rotated, or the graph rotates them in
+        another way.
     """
     keys = [t for t in runner.signature.key_value if t.kind == 'key']
     if not keys:
