@@ -268,14 +268,14 @@ def test_stepping_together_touches_no_other_rows(small):
     runner, states = small.runner, [small.new_state() for _ in range(3)]
     for place, state in enumerate(states):
         runner.run(state, [5, 6, 7][:place + 1])
-        for rows in state.key_value:
-            rows[:, :, state.position + 1:] = 42.0
-    before = [[rows[:, :, :s.position].copy() for rows in s.key_value] for s in states]
+        for buffer in state.key_value:
+            buffer.write(state.position + 1, np.full_like(buffer.read(state.position + 1), 42.0))
+    before = [[buffer.read(0, s.position).copy() for buffer in s.key_value] for s in states]
     runner.step_together(states, [8, 9, 10])
     for state, kept in zip(states, before):
-        for rows, old in zip(state.key_value, kept):
-            assert np.array_equal(rows[:, :, :state.position - 1], old)
-            assert np.all(rows[:, :, state.position:] == 42.0)
+        for buffer, old in zip(state.key_value, kept):
+            assert np.array_equal(buffer.read(0, state.position - 1), old)
+            assert np.all(buffer.read(state.position) == 42.0)
 
 
 def test_looking_after_missions_leaves_one_alone_that_is_in_the_middle_of_a_turn(small, tmp_path):

@@ -53,7 +53,7 @@ def arrays(state):
 
 def slid(model, start=START, count=COUNT):
     state = read(model, IDS[:END])
-    state.slide(start, count, model.rotary)
+    state.slide(start, count, model.rotary.rotate)
     return state
 
 
@@ -91,18 +91,18 @@ def rotary(**config):
 def test_keys_turned_there_and_back_are_as_before(model):
     for name, keys in read(model, IDS[:40]).arrays().items():
         if name.endswith('.key'):
-            away = model.rotary.turn(keys, -33)
+            away = model.rotary.rotate(keys, -33)
             assert away.dtype == keys.dtype and not np.allclose(away, keys, atol=0.1)
-            assert_close(model, model.rotary.turn(away, 33), keys)
+            assert_close(model, model.rotary.rotate(away, 33), keys)
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32])
 def test_keys_are_turned_alike_together_and_one_by_one(dtype):
     keys = RANDOM.normal(size=(1, 3, 50, 8)).astype(dtype)
-    together = rotary(**CONFIG).turn(keys, -1234)
+    together = rotary(**CONFIG).rotate(keys, -1234)
     for head in range(3):
         for row in range(50):
-            alone = rotary(**CONFIG).turn(keys[:, head:head + 1, row:row + 1], -1234)
+            alone = rotary(**CONFIG).rotate(keys[:, head:head + 1, row:row + 1], -1234)
             assert np.array_equal(alone[0, 0, 0], together[0, head, row])
 
 
@@ -128,9 +128,9 @@ def test_shared_and_growing_states_slide_to_the_same_numbers(model):
     state = read(model, IDS[:END])
     growing.load(state.arrays(), END)
     for each in (state, growing):
-        each.slide(START, COUNT, model.rotary)
+        each.slide(START, COUNT, model.rotary.rotate)
     assert_same(arrays(state), arrays(growing))
-    assert all(a.shape[2] == END - COUNT and a.flags.c_contiguous for a in growing.key_value)
+    assert all(buffer.rows == END - COUNT for buffer in growing.key_value)
 
 
 @pytest.mark.usefixtures('shared')
@@ -152,7 +152,7 @@ def test_generation_goes_on_after_every_slide(model):
     state = read(model, IDS[:model.context_length])
     room = state.capacity
     for _ in range(3):
-        state.slide(START, COUNT, model.rotary)
+        state.slide(START, COUNT, model.rotary.rotate)
         assert state.position == model.context_length - COUNT
         if state.shared:
             assert state.capacity == room
@@ -165,7 +165,7 @@ def test_generation_goes_on_after_every_slide(model):
 @pytest.mark.usefixtures('shared')
 def test_two_slides_are_close_to_one(model):
     twice = slid(model, count=30)
-    twice.slide(START, COUNT - 30, model.rotary)
+    twice.slide(START, COUNT - 30, model.rotary.rotate)
     expected = slid(model).arrays()
     for name, found in twice.arrays().items():
         assert_close(model, found, expected[name])
@@ -176,10 +176,10 @@ def test_a_mark_behind_the_cut_moves_along(model):
     state = read(model, IDS[:150])
     mark = state.mark()
     read(model, IDS[150:END], state)
-    state.slide(START, COUNT, model.rotary)
+    state.slide(START, COUNT, model.rotary.rotate)
     state.restore(mark.moved(COUNT))
     expected = read(model, IDS[:150])
-    expected.slide(START, COUNT, model.rotary)
+    expected.slide(START, COUNT, model.rotary.rotate)
     assert state.position == expected.position == 150 - COUNT
     assert_same(arrays(state), arrays(expected))
     assert np.array_equal(model.runner.run(state, [99]).copy(), model.runner.run(expected, [99]))
@@ -191,7 +191,7 @@ def test_a_range_outside_of_the_state_is_refused_and_changes_nothing(model, star
     state = read(model, IDS[:20])
     before = arrays(state)
     with pytest.raises(ValueError):
-        state.slide(start, count, model.rotary)
+        state.slide(start, count, model.rotary.rotate)
     assert state.position == 20
     assert_same(arrays(state), before)
 
@@ -200,10 +200,10 @@ def test_a_range_outside_of_the_state_is_refused_and_changes_nothing(model, star
 def test_the_end_and_the_whole_can_be_dropped_too(model):
     state = read(model, IDS[:20])
     before = arrays(state)
-    state.slide(15, 5, model.rotary)
+    state.slide(15, 5, model.rotary.rotate)
     for name, array in state.arrays().items():
         assert np.array_equal(array, before[name][:, :, :15])
-    state.slide(0, 15, model.rotary)
+    state.slide(0, 15, model.rotary.rotate)
     assert state.position == 0
 
 
@@ -211,20 +211,19 @@ def test_a_long_state_slides_in_pieces_and_takes_no_second_one():
     model = opened('qwen3')
     rotary = model.rotary
     state = State(model.signature, True, 20000)
-    state.reserve(20000)
-    state.position = 20000
-    for rows in state.key_value:
-        rows[...] = RANDOM.normal(size=rows.shape)
+    state.set_position_unchecked(20000)
+    for buffer in state.key_value:
+        buffer.write(0, RANDOM.normal(size=buffer.shape))
     before = arrays(state)
     tracemalloc.start()
     try:
-        state.slide(START, 5000, rotary)
+        state.slide(START, 5000, rotary.rotate)
         assert tracemalloc.get_traced_memory()[1] < state.nbytes / 50
     finally:
         tracemalloc.stop()
     for name, rows in state.arrays().items():
         moved = before[name][:, :, START + 5000:]
-        expected = rotary.turn(moved, -5000) if name.endswith('.key') else moved
+        expected = rotary.rotate(moved, -5000) if name.endswith('.key') else moved
         assert np.array_equal(rows[:, :, START:], expected)
 
 
@@ -284,7 +283,7 @@ def test_lfm2_without_settings_has_the_theta_of_most_models(tmp_path):
 def test_linear_scaling_turns_more_slowly():
     keys = RANDOM.normal(size=(1, 2, 5, 8)).astype(np.float32)
     scaled = rotary(**CONFIG, rope_scaling={'type': 'linear', 'factor': 2.0})
-    np.testing.assert_allclose(scaled.turn(keys, 8), rotary(**CONFIG).turn(keys, 4), atol=1e-6)
+    np.testing.assert_allclose(scaled.rotate(keys, 8), rotary(**CONFIG).rotate(keys, 4), atol=1e-6)
 
 
 def unturned(node):

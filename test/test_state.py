@@ -149,11 +149,11 @@ def test_nbytes_counts_every_buffer(model):
     state = model.new_state()
     for count in (3, 1, 260):
         read(model, count, state.position, state)
-        held = [w for pair in state.windows for w in pair] + state.key_value
-        assert state.nbytes == sum(array.nbytes for array in held)
+        held = [*state.conv_state, *state.next_conv_state, *state.key_value]
+        assert state.nbytes == sum(buffer.nbytes for buffer in held)
         per_token = sum(t.row_bytes for t in model.signature.key_value)
         assert state.nbytes >= per_token * state.position
-    assert state.mark().nbytes == sum(w.nbytes for w in state.windows[0])
+    assert state.mark().nbytes == sum(window.nbytes for window in state.conv_state)
 
 
 @pytest.mark.usefixtures('shared')

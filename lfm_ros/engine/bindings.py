@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from lfm_ros.engine.buffers import Buffer
 from lfm_ros.engine.graph import COMPANY
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import LONG
@@ -45,13 +46,13 @@ class Call:
 
     binding: Any
     tokens: np.ndarray
-    grown: list[np.ndarray] = field(default_factory=list)
-    added: list[np.ndarray] = field(default_factory=list)
+    grown: list[Buffer] = field(default_factory=list)
+    added: list[Buffer] = field(default_factory=list)
     kept: list[np.ndarray] = field(default_factory=list)  # what the binding only has addresses of
 
 
 def prepare(graph: OpenGraph, state: State, count: int, keep: np.ndarray,
-            logits: np.ndarray | None, history: Sequence[np.ndarray] = ()) -> Call:
+            logits: np.ndarray | None, history: Sequence[Buffer] = ()) -> Call:
     """
     Return a call that reads so many tokens into one state.
 
@@ -66,24 +67,23 @@ def prepare(graph: OpenGraph, state: State, count: int, keep: np.ndarray,
     bind_in(binding, sig.ids, tokens)
     if sig.keep:
         bind_in(binding, sig.keep, keep)
-    for tensor, now, after in zip(sig.conv, state.windows[state.turn],
-                                  state.windows[state.turn ^ 1]):
-        bind_in(binding, tensor.name, now)
-        bind_out(binding, tensor.output, after)
+    for tensor, now, after in zip(sig.conv, state.conv_state, state.next_conv_state):
+        now.bind_input(binding, tensor.name)
+        after.bind_output(binding, tensor.output)
     for name, columns in zip(sig.history, history):
-        bind_out(binding, name, columns)
+        columns.bind_output(binding, name)
     is_long = sig.long and state.shared and count >= LONG_CALL and \
         state.position + count <= LONG_HISTORY
     for tensor, past in zip(sig.key_value, state.key_value):
         present = past
         if not state.shared:
-            present = np.empty(_rows(past, state.position + count), past.dtype)
+            present = _buffer_like(past, state.position + count)
             call.grown.append(present)
-        bind_in(binding, tensor.name, past)
-        bind_out(binding, tensor.output, present)
+        past.bind_input(binding, tensor.name)
+        present.bind_output(binding, tensor.output)
         if is_long:
-            call.added.append(np.empty(_rows(past, count), past.dtype))
-            bind_out(binding, f'{ROWS}{tensor.layer}.{tensor.kind}', call.added[-1])
+            call.added.append(_buffer_like(past, count))
+            call.added[-1].bind_output(binding, f'{ROWS}{tensor.layer}.{tensor.kind}')
     if sig.long:
         _bind_value(call, LONG, np.array(is_long))
     if sig.slots:
@@ -114,8 +114,9 @@ def _bind_value(call: Call, name: str, value: np.ndarray) -> None:
     call.kept.append(value)
 
 
-def _rows(like: np.ndarray, count: int) -> tuple[int, ...]:
-    return (*like.shape[:2], count, like.shape[3])
+def _buffer_like(buffer: Buffer, rows: int) -> Buffer:
+    """Return one for as many rows."""
+    return Buffer((*buffer.shape[:2], rows, buffer.shape[3]), buffer.dtype)
 
 
 def bind_in(binding: Any, name: str, array: np.ndarray,

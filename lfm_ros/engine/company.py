@@ -65,7 +65,7 @@ class _Seats:
     def __init__(self, graph: OpenGraph, states: Sequence[State], vocabulary: int) -> None:
         sig, count = graph.signature, len(states)
         self._states = list(states)
-        self._buffers = [rows for state in states for rows in state.key_value]
+        self._buffers = [buffer for state in states for buffer in state.key_value]
         self._values: list[np.ndarray] = []
         self.binding = graph.session.io_binding()
         self.tokens = self._input(sig.ids, np.zeros(
@@ -97,9 +97,9 @@ class _Seats:
                 self._input(f'{SLOT}{place}.on', np.array(place < count))
             for index, tensor in enumerate(sig.key_value):
                 if place < count:
-                    rows = states[place].key_value[index]
-                    bind_in(self.binding, prefix + tensor.name, rows)
-                    bind_out(self.binding, prefix + tensor.output, rows)
+                    buffer = states[place].key_value[index]
+                    buffer.bind_input(self.binding, prefix + tensor.name)
+                    buffer.bind_output(self.binding, prefix + tensor.output)
                 else:
                     self._input(prefix + tensor.name, np.zeros(tensor.shape, tensor.dtype))
 
@@ -113,7 +113,7 @@ class _Seats:
         if len(states) != len(self._states) or \
                 any(a is not b for a, b in zip(states, self._states)):
             return False
-        buffers = [rows for state in states for rows in state.key_value]
+        buffers = [buffer for state in states for buffer in state.key_value]
         return all(a is b for a, b in zip(buffers, self._buffers))
 
     def take_windows(self) -> None:
@@ -122,13 +122,12 @@ class _Seats:
             self._lengths[place][0] = state.position
             self._totals[place][...] = state.position + 1
             self._places[place] = state.position
-            for windows, own in zip(self._now, state.windows[state.turn]):
-                windows[place] = own[0]
+            for windows, own in zip(self._now, state.conv_state):
+                windows[place] = own.read()[0]
 
     def give_windows(self) -> None:
         """Copy what the call wrote into each state, and advance it."""
         for place, state in enumerate(self._states):
-            for windows, own in zip(self._after, state.windows[state.turn ^ 1]):
-                own[0] = windows[place]
-            state.turn ^= 1
-            state.position += 1
+            for windows, own in zip(self._after, state.next_conv_state):
+                own.write(0, windows[place:place + 1])
+            state.advance(1)

@@ -24,8 +24,8 @@ from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
 from lfm_ros.engine.image_processor import ImageProcessor
 from lfm_ros.engine.image_processor import ImageSettings
-from lfm_ros.engine.rotary import proved_rotary
 from lfm_ros.engine.rotary import Rotary
+from lfm_ros.engine.rotary_probe import proved_rotary
 from lfm_ros.engine.run_errors import SizesDisagree
 from lfm_ros.engine.runner import Runner
 from lfm_ros.engine.runs import Runs
@@ -35,6 +35,7 @@ from lfm_ros.engine.session import open_session
 from lfm_ros.engine.state import State
 from lfm_ros.engine.template import ChatTemplate
 from lfm_ros.engine.tokenizer import Tokenizer
+from lfm_ros.engine.trials import probe
 from lfm_ros.engine.vision import FOR_EVER
 from lfm_ros.engine.vision import ImageTokens
 from lfm_ros.engine.vision import Vision
@@ -240,7 +241,7 @@ class Model:
             ends.add(min(LONG_HISTORY, self.context_length))
         for end in ends:
             state = self.new_state()
-            state.pretend(end - size)
+            state.set_position_unchecked(end - size)
             self.runner.run(state, [0] * size)
 
     def describe(self) -> dict[str, Any]:
@@ -283,6 +284,8 @@ class Model:
         try:
             runner = Runner(graph, self._context_length(), embedder, prefill, self.runs,
                             self.options.arena and list(self.options.providers) == [CPU], known)
+            if not known:
+                probe(runner)
         except SizesDisagree:
             if reuse:
                 return None

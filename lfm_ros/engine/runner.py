@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from lfm_ros.engine import trials
 from lfm_ros.engine.abilities import Abilities
 from lfm_ros.engine.bindings import bind_in
 from lfm_ros.engine.bindings import Call
 from lfm_ros.engine.bindings import LONG_CALL
 from lfm_ros.engine.bindings import OpenGraph
 from lfm_ros.engine.bindings import prepare
+from lfm_ros.engine.buffers import Buffer
 from lfm_ros.engine.company import Company
 from lfm_ros.engine.embedder import Embedder
 from lfm_ros.engine.graph import GraphSignature
@@ -33,9 +34,6 @@ class Runner:
     """
     Advances states by tokens.
 
-    Opening it runs a few tokens, unless it is known what comes of it: a graph that cannot run is
-    better found now than in a mission.
-
     Buffers are bound by address. In a decode step only the attention mask changes its shape, so
     nothing is allocated there: short calls are prepared once for each set of windows.
 
@@ -44,7 +42,7 @@ class Runner:
     :param prefill: another graph of the same model, for calls of many tokens.
     :param runs: makes the calls.
     :param shrink: give memory back once a prompt was read, as it takes far more than a step.
-    :param known: what an earlier opening found out; then nothing is tried.
+    :param known: what the graph can do; None: the least, until :meth:`use` tells more.
     :ivar longest_call: the most tokens that can be read in one run.
     :ivar can_take_back: whether :meth:`take_back` works, and a row of a call of two or more tokens
         is the same whatever the other rows are.
@@ -64,35 +62,33 @@ class Runner:
         self._keep = np.ones((1,) * signature.keep_rank, signature.keep_dtype)
         self._runs = runs or Runs()
         self._shrink, self._grown = shrink, False
-        self._history: dict[int, list[np.ndarray]] = {}
+        self._history: dict[int, list[Buffer]] = {}
         self._last_start = 0
-        if known:
-            self.vocabulary, self.head_pruned = known.vocabulary, known.head_pruned
-        else:
-            self.vocabulary, self.head_pruned = self._try_logits()
-        self._row = np.empty((1, self.vocabulary), signature.logits_dtype)
-        self._short = self._rows = self._row
-        self.longest_call = limit
-        if not (known.reads_many if known else trials.can_continue(self, [3, 4, 5])):
-            # onnxruntime-genai's fp16 export for the CPU reads several tokens only at position 0.
-            self.longest_call = 1
-            if not known and not trials.can_continue(self, [3]):
-                raise LfmError(ErrorCode.MODEL_FOREIGN, 'the graph runs, but not behind tokens '
-                               'that it has read before: export it again with its cache')
-        self.shared = known.shared if known else trials.can_share(self)
-        self.can_take_back = known.takes_back if known else trials.can_take_back(self)
+        self._calls: WeakKeyDictionary[State, _Calls] = WeakKeyDictionary()
         self._company: Company | None = None
         self._companion: tuple[State, Mark] | None = None
-        if signature.slots and self.can_take_back:
-            self._company = Company(graph, self.vocabulary)
-            if not (known.keeps_company if known else trials.keeps_company(self)):
-                self._company = None
+        if known is None:
+            vocabulary, head_pruned = self._try_logits()
+            known = Abilities(vocabulary, head_pruned, True, False, False, False)
+        self.vocabulary, self.head_pruned = known.vocabulary, known.head_pruned
+        self._row = np.empty((1, self.vocabulary), signature.logits_dtype)
+        self._short = self._rows = self._row
+        self.use(known)
 
     @property
     def abilities(self) -> Abilities:
-        """Return what opening it found out."""
+        """Return what it uses of what the graph can do."""
         return Abilities(self.vocabulary, self.head_pruned, self.longest_call > 1, self.shared,
                          self.can_take_back, self._company is not None)
+
+    def use(self, known: Abilities) -> None:
+        """Use what was found out about the graph."""
+        self.longest_call = self.limit if known.reads_many else 1
+        self.shared = known.shared
+        self.can_take_back = known.takes_back
+        self._company = None
+        if self.signature.slots and known.takes_back and known.keeps_company:
+            self._company = Company(self._graph, self.vocabulary)
 
     @property
     def company_size(self) -> int:
@@ -131,13 +127,8 @@ class Runner:
         call, logits = self._prepare(graph, state, count, rows)
         call.tokens[0] = self._embedder.rows(ids, features, interrupt) if self._embedder else ids
         self._run(graph, call.binding, state.position, count, rows, interrupt)
-        if call.grown:
-            state.key_value = call.grown
-        for buffer, added in zip(state.key_value, call.added):
-            buffer[:, :, state.position:end] = added
         self._last_start = state.position
-        state.turn ^= 1
-        state.position = end
+        state.advance(count, call.grown, call.added)
         if not every:
             logits = logits[-1:]
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
@@ -149,7 +140,7 @@ class Runner:
         It is then as after a run of these alone, where they are two or more.
         """
         count = state.position - self._last_start
-        state.step_back(self._last_start, kept, self._history.get(count, ()))
+        state.rollback(self._last_start, kept, self._history.get(count, ()))
 
     def step_together(self, states: Sequence[State], ids: Sequence[int]) -> np.ndarray:
         """
@@ -223,17 +214,20 @@ class Runner:
             # Once and for all: prepared calls have its address.
             self._short = np.empty((SHORT, self.vocabulary), self._row.dtype)
         logits = self._row if rows == 1 else self._short[:rows]
-        key = state.turn, count, rows
-        if key not in state.prepared:
+        calls = self._calls.get(state)
+        if calls is None or not calls.fit(state):
+            calls = self._calls[state] = _Calls(state)
+        key = state.front, count, rows
+        if key not in calls.by_shape:
             history = self._columns(count) if count > 1 else ()
-            state.prepared[key] = prepare(graph, state, count, self._keep, logits, history)
-        return state.prepared[key], logits
+            calls.by_shape[key] = prepare(graph, state, count, self._keep, logits, history)
+        return calls.by_shape[key], logits
 
-    def _columns(self, count: int) -> list[np.ndarray]:
+    def _columns(self, count: int) -> list[Buffer]:
         """Return where the columns go from which the windows of a short call are cut."""
         if self.signature.history and count not in self._history:
             self._history[count] = [
-                np.empty((*t.shape[:2], t.shape[2] + count), t.dtype) for t in self.signature.conv]
+                Buffer((*t.shape[:2], t.shape[2] + count), t.dtype) for t in self.signature.conv]
         return self._history.get(count, [])
 
     def _try_logits(self) -> tuple[int, bool]:
@@ -255,3 +249,15 @@ class Runner:
         self._run(self._graph, call.binding, 0, 2, 2)
         logits = call.binding.get_outputs()[-1].numpy()
         return logits.shape[-1], logits.shape[-2] == 1
+
+
+class _Calls:
+    """The prepared calls of one state, by which of its windows they read, tokens and rows."""
+
+    def __init__(self, state: State) -> None:
+        self.by_shape: dict[tuple[int, int, int], Call] = {}
+        self._buffers = list(state.key_value)
+
+    def fit(self, state: State) -> bool:
+        """Tell whether the state still has the buffers to which they are bound."""
+        return all(a is b for a, b in zip(self._buffers, state.key_value))

@@ -3,19 +3,18 @@
 """The state of a model: convolution windows, keys and values, and a position."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from typing import TYPE_CHECKING
 
+from lfm_ros.engine.buffers import Buffer
 from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import StateTensor
 import numpy as np
 
-if TYPE_CHECKING:
-    from lfm_ros.engine.rotary import Rotary
-
-BLOCK = 256  # tokens; the room for keys and values grows in these steps
+BLOCK = 256  # tokens; the memory for keys and values grows in these steps
+Rotate = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -23,95 +22,107 @@ class Mark:
     """
     A place in a state to come back to.
 
-    Keys and values can be cut, convolution windows cannot: a mark keeps a copy of them.
+    Keys and values can be cut, the windows of convolutions cannot: a mark keeps a copy of them.
     """
 
     position: int
-    windows: tuple[np.ndarray, ...]
+    conv_state: tuple[Buffer, ...]
 
     @property
     def nbytes(self) -> int:
         """Return the memory of the copies."""
-        return sum(w.nbytes for w in self.windows)
+        return sum(buffer.nbytes for buffer in self.conv_state)
 
     def moved(self, by: int) -> Mark:
         """Return the mark as it is after :meth:`State.slide` of so many rows before it."""
-        return Mark(self.position - by, self.windows)
+        return Mark(self.position - by, self.conv_state)
 
 
 class State:
     """
     What a model knows after ``position`` tokens.
 
-    Convolution windows are kept twice: a run reads the current set and writes the other, so a
-    run that fails leaves the current one alone. Keys and values ``[1, heads, room, head_dim]``
-    are appended in place where the graph allows it (``shared``); elsewhere every run writes new
-    arrays of exactly ``position`` rows.
+    The windows of convolutions are kept twice: a run reads the current set and writes the next
+    one, so a run that fails leaves the current one alone. Keys and values ``[1, heads, capacity,
+    head_dim]`` are appended in place where the graph allows it (``shared``); elsewhere every run
+    writes new buffers of exactly ``position`` rows.
+
+    Only :meth:`advance`, :meth:`rollback` and what goes back to a mark or takes rows from outside
+    change the position.
 
     :param limit: the most tokens that it will ever hold.
+    :ivar key_value: keys and values, in the order of the signature; replaced when they grow.
     """
 
     def __init__(self, signature: GraphSignature, shared: bool, limit: int) -> None:
         self.signature = signature
         self.shared = shared
         self.limit = limit
-        self.position = 0
-        self.turn = 0  # which set of windows is current
-        self.windows = [[np.zeros(t.shape, t.dtype) for t in signature.conv] for _ in range(2)]
-        self.key_value = [np.zeros(t.shape, t.dtype) for t in signature.key_value]
-        self.prepared: dict[Any, Any] = {}  # bindings of the runner to these very buffers
+        self.key_value = [Buffer(t.shape, t.dtype) for t in signature.key_value]
+        self._position = 0
+        self._front = 0  # which of the two sets of windows is current
+        self._conv_state = [[Buffer(t.shape, t.dtype) for t in signature.conv] for _ in range(2)]
+
+    @property
+    def position(self) -> int:
+        """Return how many tokens were read."""
+        return self._position
+
+    @property
+    def front(self) -> int:
+        """Return which set of windows is current, 0 or 1."""
+        return self._front
+
+    @property
+    def conv_state(self) -> list[Buffer]:
+        """Return the windows that the next run reads."""
+        return self._conv_state[self._front]
+
+    @property
+    def next_conv_state(self) -> list[Buffer]:
+        """Return the windows that the next run writes."""
+        return self._conv_state[self._front ^ 1]
 
     @property
     def nbytes(self) -> int:
-        """Return the memory that the state takes now, its unused room included."""
-        return (sum(w.nbytes for pair in self.windows for w in pair)
-                + sum(a.nbytes for a in self.key_value))
+        """Return the memory that the state takes now, its unused part included."""
+        return sum(buffer.nbytes for buffer in (*self._conv_state[0], *self._conv_state[1],
+                                                *self.key_value))
 
     @property
     def capacity(self) -> int:
-        """Return how many tokens the buffers have room for."""
-        return self.key_value[0].shape[2] if self.key_value else self.limit
+        """Return how many tokens the buffers have memory for."""
+        return self.key_value[0].rows if self.key_value else self.limit
 
     def nbytes_at(self, tokens: int) -> int:
-        """Return the memory that the state would take with room for that many tokens."""
+        """Return the memory that the state would take with that many tokens."""
         rows = sum(t.row_bytes for t in self.signature.key_value)
         windows = 2 * sum(t.row_bytes for t in self.signature.conv)
         if self.shared:
-            return windows + rows * max(self._room(tokens), self.capacity)
-        return windows + 2 * rows * tokens  # every run reads one set of arrays and writes another
+            return windows + rows * max(self._capacity_for(tokens), self.capacity)
+        return windows + 2 * rows * tokens  # every run reads one set of buffers and writes another
 
     def reserve(self, tokens: int) -> None:
-        """Make room for that many tokens in all."""
+        """Have memory for that many tokens in all."""
         if self.shared and tokens > self.capacity:
-            self._resize(self._room(tokens))
+            self._resize(self._capacity_for(tokens))
 
-    def _room(self, tokens: int) -> int:
-        return min(self.limit, -(-tokens // BLOCK) * BLOCK)
-
-    def _resize(self, room: int) -> None:
-        self.prepared.clear()
-        for index, old in enumerate(self.key_value):
-            new = np.zeros((*old.shape[:2], room, old.shape[3]), old.dtype)
-            new[:, :, :self.position] = old[:, :, :self.position]
-            self.key_value[index] = new
-
-    def mark(self) -> Mark:
-        """Return the present place, to come back to with :meth:`restore`."""
-        return Mark(self.position, tuple(w.copy() for w in self.windows[self.turn]))
-
-    def restore(self, mark: Mark) -> None:
+    def advance(self, count: int, grown: Sequence[Buffer] = (),
+                added: Sequence[Buffer] = ()) -> None:
         """
-        Go back to a mark.
+        Take what a run has written: it read so many tokens.
 
-        :raises ValueError: when the state was cut to before the mark since.
+        :param grown: keys and values that take the place of these, where they are not shared.
+        :param added: keys and values ``[1, heads, count, head_dim]`` that are put behind these.
         """
-        if mark.position > self.position:
-            raise ValueError(f'the mark is at {mark.position}, the state at {self.position}')
-        for current, saved in zip(self.windows[self.turn], mark.windows):
-            current[...] = saved
-        self._cut(mark.position)
+        if grown:
+            self.key_value = list(grown)
+        for buffer, rows in zip(self.key_value, added):
+            buffer.copy_rows(self._position, rows, 0, count)
+        self._front ^= 1
+        self._position += count
 
-    def step_back(self, start: int, kept: int, history: Sequence[np.ndarray]) -> None:
+    def rollback(self, start: int, kept: int, history: Sequence[Buffer]) -> None:
         """
         Keep only the first tokens of the last run; keys and values must be shared.
 
@@ -120,91 +131,99 @@ class State:
             of which any window is a slice.
         """
         if kept == 0:
-            self.turn ^= 1  # the windows before the run are still there
+            self._front ^= 1  # the windows before the run are still there
         else:
-            for window, columns in zip(self.windows[self.turn], history):
-                window[...] = columns[:, :, kept:kept + window.shape[2]]
-        self.position = start + kept
+            for window, columns in zip(self.conv_state, history):
+                window.copy_rows(0, columns, kept, window.rows)
+        self._position = start + kept
 
-    def slide(self, start: int, count: int, rotary: Rotary) -> None:
+    def mark(self) -> Mark:
+        """Return the present place, to come back to with :meth:`restore`."""
+        return Mark(self._position, tuple(window.copy() for window in self.conv_state))
+
+    def restore(self, mark: Mark) -> None:
+        """
+        Go back to a mark.
+
+        :raises ValueError: when the state was cut to before the mark since.
+        """
+        if mark.position > self._position:
+            raise ValueError(f'the mark is at {mark.position}, the state at {self._position}')
+        for window, saved in zip(self.conv_state, mark.conv_state):
+            window.copy_rows(0, saved, 0, window.rows)
+        self._cut(mark.position)
+
+    def slide(self, start: int, count: int, rotate: Rotate) -> None:
         """
         Drop keys and values of the tokens ``[start, start + count)`` and close the gap.
 
-        Later keys are turned back to their new positions; rows before ``start`` and the windows
+        Later keys are rotated back to their new positions; rows before ``start`` and the windows
         stay as they are. What later tokens had read from those that are dropped stays in them.
 
+        :param rotate: returns keys ``[1, heads, rows, head_dim]`` as they would be so many
+            positions later.
         :raises ValueError: when there are no such tokens; nothing has changed then.
         """
-        end = self.position - count
-        if not 0 <= start < start + count <= self.position:
-            raise ValueError(f'no {count} tokens from {start} in {self.position}')
-        for tensor, rows in zip(self.signature.key_value, self.key_value):
-            for low in range(start, end, BLOCK):  # in pieces: there may be no memory for a copy
-                high = min(low + BLOCK, end)
-                later = rows[:, :, low + count:high + count]
-                rows[:, :, low:high] = (rotary.turn(later, -count) if tensor.kind == 'key'
-                                        else later)
+        end = self._position - count
+        if not 0 <= start < start + count <= self._position:
+            raise ValueError(f'no {count} tokens from {start} in {self._position}')
+        for tensor, buffer in zip(self.signature.key_value, self.key_value):
+            buffer.shift(start, end, count, BLOCK, (lambda keys: rotate(keys, -count))
+                         if tensor.kind == 'key' else None)
         self._cut(end)
 
-    def _cut(self, position: int) -> None:
-        self.position = position
-        if not self.shared:
-            for index, rows in enumerate(self.key_value):
-                self.key_value[index] = np.ascontiguousarray(rows[:, :, :position])
-
-    def copy(self) -> State:
-        """Return an independent state at the same place."""
-        other = State(self.signature, self.shared, self.limit)
-        other.load(self.arrays(), self.position)
-        return other
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the state as arrays by input name, cut to ``position``; views, not copies."""
-        arrays = {t.name: w for t, w in zip(self.signature.conv, self.windows[self.turn])}
-        return {**arrays, **self.rows(0)}
-
-    def pretend(self, position: int) -> None:
-        """Be at a position without having read anything, to try what a call there needs."""
+    def set_position_unchecked(self, position: int) -> None:
+        """Be at a position without having read anything, to try what a run there needs."""
         if self.shared:
             self.reserve(position)
         else:
             self._resize(position)
-        self.position = position
+        self._position = position
+
+    def copy(self) -> State:
+        """Return an independent state at the same place."""
+        other = State(self.signature, self.shared, self.limit)
+        other.load(self.arrays(), self._position)
+        return other
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the state by input name, cut to ``position``; not to be written through."""
+        windows = {t.name: w.read() for t, w in zip(self.signature.conv, self.conv_state)}
+        return {**windows, **self.rows(0)}
 
     def rows(self, start: int) -> dict[str, np.ndarray]:
-        """Return keys and values from a token on, by input name; views, not copies."""
-        return {tensor.name: rows[:, :, start:self.position]
-                for tensor, rows in zip(self.signature.key_value, self.key_value)}
+        """Return keys and values from a token on, by input name, likewise."""
+        return {tensor.name: buffer.read(start, self._position)
+                for tensor, buffer in zip(self.signature.key_value, self.key_value)}
 
-    def current_windows(self) -> dict[str, np.ndarray]:
-        """Return copies of the convolution windows, by input name."""
-        return {tensor.name: window.copy()
-                for tensor, window in zip(self.signature.conv, self.windows[self.turn])}
+    def copy_conv_state(self) -> dict[str, np.ndarray]:
+        """Return copies of the current windows, by input name."""
+        return {tensor.name: window.read().copy()
+                for tensor, window in zip(self.signature.conv, self.conv_state)}
 
-    def append(self, arrays: dict[str, np.ndarray], end: int) -> None:
+    def append(self, arrays: Mapping[str, np.ndarray], end: int) -> None:
         """
         Take rows that :meth:`rows` gave, up to a position, and windows if there are any.
 
         :raises ValueError: when names, shapes or types are not those of this model.
         """
-        count = end - self.position
-        if not 0 <= self.position < end <= self.limit:
-            raise ValueError(f'{count} tokens cannot follow {self.position} of {self.limit}')
+        count = end - self._position
+        if not 0 <= self._position < end <= self.limit:
+            raise ValueError(f'{count} tokens cannot follow {self._position} of {self.limit}')
         self._check(arrays, count, [t for t in self.signature.states
                                     if t.grows or t.name in arrays])
-        self.reserve(end)
-        for index, tensor in enumerate(self.signature.key_value):
-            if self.shared:
-                self.key_value[index][:, :, self.position:end] = arrays[tensor.name]
-            else:
-                self.key_value[index] = np.concatenate(
-                    [self.key_value[index], arrays[tensor.name]], axis=2)
-        for tensor, window in zip(self.signature.conv, self.windows[self.turn]):
+        if self.shared:
+            self.reserve(end)
+        else:
+            self._resize(end)
+        for tensor, buffer in zip(self.signature.key_value, self.key_value):
+            buffer.write(self._position, arrays[tensor.name])
+        for tensor, window in zip(self.signature.conv, self.conv_state):
             if tensor.name in arrays:
-                window[...] = arrays[tensor.name]
-        self.position = end
+                window.write(0, arrays[tensor.name])
+        self._position = end
 
-    def load(self, arrays: dict[str, np.ndarray], position: int) -> None:
+    def load(self, arrays: Mapping[str, np.ndarray], position: int) -> None:
         """
         Take the place of a state that :meth:`arrays` gave.
 
@@ -214,22 +233,30 @@ class State:
         if not 0 <= position <= self.limit:
             raise ValueError(f'{position} tokens are more than the {self.limit} of this context')
         self._check(arrays, position, self.signature.states)
-        self.prepared.clear()
-        self.position = position
-        for index, tensor in enumerate(self.signature.conv):
-            self.windows[self.turn][index][...] = arrays[tensor.name]
+        self._position = position
+        capacity = self._capacity_for(max(position, 1)) if self.shared else position
+        for tensor, window in zip(self.signature.conv, self.conv_state):
+            window.write(0, arrays[tensor.name])
         for index, tensor in enumerate(self.signature.key_value):
-            rows = arrays[tensor.name]
-            if self.shared:
-                room = min(self.limit, -(-max(position, 1) // BLOCK) * BLOCK)
-                buffer = np.zeros((*rows.shape[:2], room, rows.shape[3]), rows.dtype)
-                buffer[:, :, :position] = rows
-            else:
-                buffer = np.array(rows)
-            self.key_value[index] = buffer
+            self.key_value[index] = Buffer(
+                (*tensor.shape[:2], capacity, *tensor.shape[3:]), tensor.dtype)
+            self.key_value[index].write(0, arrays[tensor.name])
+
+    def _capacity_for(self, tokens: int) -> int:
+        return min(self.limit, -(-tokens // BLOCK) * BLOCK)
+
+    def _resize(self, rows: int) -> None:
+        for index, buffer in enumerate(self.key_value):
+            self.key_value[index] = buffer.resized(rows, min(rows, self._position))
+
+    def _cut(self, position: int) -> None:
+        self._position = position
+        if not self.shared:
+            self._resize(position)
 
     @staticmethod
-    def _check(arrays: dict[str, np.ndarray], rows: int, tensors: Sequence[StateTensor]) -> None:
+    def _check(arrays: Mapping[str, np.ndarray], rows: int, tensors: Sequence[StateTensor]
+               ) -> None:
         """Refuse arrays that are not these parts of a state, with so many rows."""
         for tensor in tensors:
             array = arrays.get(tensor.name)

@@ -3,19 +3,40 @@
 """Try out what a graph can do: what it does counts, not what it is called."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lfm_ros.engine.run_errors import SizesDisagree
+from lfm_ros.engine.runner import Runner
+from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
-
-if TYPE_CHECKING:
-    from lfm_ros.engine.runner import Runner
 
 # How far rows of a call may be from the same rows of another call, in parts of their length.
 # Rounding of activations to int8 may amplify a last bit up to 0.2 in models with random weights;
 # a row that reads another state than its own is off by about 1.
 NEAR = 0.5
+
+
+def probe(runner: Runner) -> None:
+    """
+    Find out what the graph of a runner can do, and have it use that.
+
+    It runs a few tokens: a graph that cannot run is better found now than in a mission.
+
+    :raises LfmError: MODEL_FOREIGN, when it keeps no state.
+    """
+    found = runner.abilities
+    if not can_continue(runner, [3, 4, 5]):
+        # onnxruntime-genai's fp16 export for the CPU reads several tokens only at position 0.
+        found = found._replace(reads_many=False)
+        runner.use(found)
+        if not can_continue(runner, [3]):
+            raise LfmError(ErrorCode.MODEL_FOREIGN, 'the graph runs, but not behind tokens '
+                           'that it has read before: export it again with its cache')
+    found = found._replace(shared=can_share(runner))
+    runner.use(found)
+    found = found._replace(takes_back=can_take_back(runner))
+    runner.use(found._replace(keeps_company=True))
+    if runner.company_size and not keeps_company(runner):
+        runner.use(found)
 
 
 def can_continue(runner: Runner, ids: list[int]) -> bool:

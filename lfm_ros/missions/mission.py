@@ -286,7 +286,7 @@ class Mission(Transcript):
         """Let the oldest entries go and move the keys and values of the rest."""
         self.before_cut()
         start, tokens = self.drop_oldest(count, len(self._wording.frame.user_open))
-        self.state.slide(start, tokens, rotary)
+        self.state.slide(start, tokens, rotary.rotate)
         self.calls, self.unread = self.calls + self.unread, []
         self._marks = [m if m.position <= start else m.moved(tokens)
                        for m in self._marks

@@ -152,7 +152,7 @@ class Storage:
                     start, parent = mission.tokens_of(count), entries[count - 1].digest
                 break
         self._saver.submit(Snapshot(mission.digest, parent, start, len(mission.ids),
-                                    mission.state.rows(start), mission.state.current_windows()))
+                                    mission.state.rows(start), mission.state.copy_conv_state()))
 
     def settle(self) -> None:
         """Wait until all checkpoints are written."""
