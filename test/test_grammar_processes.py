@@ -23,13 +23,17 @@ from lfm_ros.missions.request import Query
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.missions.scheduler import Scheduler
 from lfm_ros.missions.store import MissionStore
+from lfm_ros.prepare.edits import edit_losslessly
 import numpy as np
+from prepare_support import edited
 from process_tree import descendants
 import pytest
 from scheduler_support import answer_of
 from scheduler_support import in_thread
+from support import DEFAULT
 from support import folder
 from support import GREEDY
+from support import LONG
 from support import WAIT
 
 YES = Form(regex='(yes|no)')
@@ -188,6 +192,35 @@ def test_a_process_that_stops_answering_is_given_up(scheduler, monkeypatch):
     answer = answer_of(scheduler, 'Say it.', form=Form(regex='[a-z]{40}'), max_tokens=40)
     assert answer.error_code == ErrorCode.INVALID_FORMAT and '0.1 s' in answer.error_msg
     wait_for_end(stopped[0])
+
+
+def test_answers_whose_grammar_is_slow_are_the_same_while_others_run(tmp_path, monkeypatch):
+    graph, _ = edited(DEFAULT, tmp_path / 'model', edit_losslessly)
+    model = Model(graph.parent, ModelOptions(threads=1))
+    assert model.runner.can_take_back and model.options.prompt_lookup
+    form = Form(regex='((go|look|say) (left|right|up|down), ){14}')
+    wait, waited = GrammarMatcher.wait, []
+
+    def slow_wait(self, seconds):
+        waited.append(self)
+        return len(waited) % 4 == 0 and wait(self, 1.0)
+
+    def answers(parallel):
+        scheduler = Scheduler(MissionStore(model), defaults=Defaults(GREEDY, 160),
+                              parallel=parallel)
+        try:
+            requests = [scheduler.submit(Query(f'{n} ' * (n + 3) + LONG, f'm{n}', form=form))
+                        for n in range(4)]
+            found = [request.wait(WAIT) for request in requests]
+        finally:
+            scheduler.stop()
+        assert not any(answer.error_code for answer in found), found
+        return [answer.text for answer in found]
+
+    expected = answers(1)
+    monkeypatch.setattr(GrammarMatcher, 'wait', slow_wait)
+    assert answers(4) == expected and len(waited) > 100
+    model.close()
 
 
 def test_a_server_that_was_ended_is_started_again(scheduler):

@@ -208,12 +208,13 @@ class Generation:
         self.drafted += len(guess)
         rows = runner.run(state, [*unread, *guess], every=True, interrupt=self._interrupt)
         rows = rows[len(unread) - 1:]
-        right, first = 0, len(self.ids)
+        right, first, last = 0, len(self.ids), None
         while True:
             if first + right == len(self.ids):  # else a form has forced it already
                 self._choose(rows[right])
                 for text in self._follow():
-                    rows = rows.copy()  # other answers use the buffer meanwhile
+                    if last is None:  # others run meanwhile, and write where all of this is
+                        rows, last = rows.copy(), runner.keep_last_run(state)
                     yield text
             if self.finish_reason or right == len(guess) or \
                     self.ids[first + right] != guess[right]:
@@ -226,7 +227,7 @@ class Generation:
             # A row alone would be rounded in another way than it was here. It is read again,
             # together with the token that it led to.
             kept = 0
-        runner.take_back(state, kept)
+        runner.take_back(state, kept, last)
         if kept:
             self._note_read(kept)
 

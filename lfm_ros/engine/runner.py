@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,19 @@ from lfm_ros.errors import LfmError
 import numpy as np
 
 SHORT = 16  # tokens; calls up to that are prepared once, and can be taken back
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """
+    What is needed to take back tokens of a run.
+
+    :param start: the position where it began.
+    :param history: for each convolution all columns of the run.
+    """
+
+    start: int
+    history: Sequence[Buffer]
 
 
 class Runner:
@@ -133,14 +147,23 @@ class Runner:
             logits = logits[-1:]
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
 
-    def take_back(self, state: State, kept: int) -> None:
+    def take_back(self, state: State, kept: int, last: LastRun | None = None) -> None:
         """
         Keep only the first tokens of the last run, which read 2 to SHORT into this state.
 
         It is then as after a run of these alone, where they are two or more.
+
+        :param last: what :meth:`keep_last_run` gave, when other states were run since.
         """
-        count = state.position - self._last_start
-        state.rollback(self._last_start, kept, self._history.get(count, ()))
+        if last is None:
+            history = self._history.get(state.position - self._last_start, ())
+            last = LastRun(self._last_start, history)
+        state.rollback(last.start, kept, last.history)
+
+    def keep_last_run(self, state: State) -> LastRun:
+        """Return what :meth:`take_back` needs of the last run, to be kept while others run."""
+        history = self._history.get(state.position - self._last_start, ())
+        return LastRun(self._last_start, [columns.copy() for columns in history])
 
     def step_together(self, states: Sequence[State], ids: Sequence[int]) -> np.ndarray:
         """
