@@ -111,6 +111,11 @@ class State:
             current[...] = saved
         self._cut(mark.position)
 
+    def wipe(self) -> None:
+        """Overwrite the rows behind the position: what cannot be used may still be computed."""
+        for rows in self.key_value:
+            rows[:, :, self.position:] = 0
+
     def step_back(self, start: int, kept: int, history: Sequence[np.ndarray]) -> None:
         """
         Keep only the first tokens of the last run; keys and values must be shared.

@@ -25,6 +25,7 @@ from lfm_ros.engine.tools import NONE
 from lfm_ros.engine.tools import refusal
 from lfm_ros.engine.tools import REQUIRED
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.entry import RESULTS
 from lfm_ros.missions.entry import to_prompt
@@ -137,6 +138,7 @@ class Answering:
             for _ in mission.look_ahead(self._interrupt):
                 yield ''
             mission.read_next(self._interrupt)
+            self._count_cached()
             yield ''
         point = mission.save()
         committed = False
@@ -145,9 +147,10 @@ class Answering:
                                  self._asks)
             self.prompt_tokens = len(mission.ids) - self.cached_tokens
             while True:
-                if self.hurried:
+                if self.hurried and mission.state.position >= point.ids:
                     mission.split_next(HURRIED_CALL)
                 logits = mission.read_next(self._interrupt)
+                self._count_cached()
                 if not mission.unread:
                     break
                 yield ''
@@ -165,6 +168,14 @@ class Answering:
         finally:
             if not committed:
                 mission.undo(point)
+
+    def _count_cached(self) -> None:
+        """Take a call into account that may have read what was known, see Mission.doubt."""
+        mission = self._mission
+        start = mission.state.position - abs(mission.calls[-1])
+        if start < self.cached_tokens:
+            self.cached_tokens = start
+            self.prompt_tokens = len(mission.ids) - start
 
     @property
     def _asks(self) -> bool:
@@ -215,7 +226,7 @@ def rules_of(query: Query, mission: Mission) -> Rules:
     if not tools and choice in (AUTO, NONE):
         return Rules()
     if choice not in (AUTO, NONE, REQUIRED, *(tool.name for tool in tools)):
-        known = ', '.join(tool.name for tool in tools) or 'none'
+        known = few(tool.name for tool in tools) or 'none'
         raise refusal(f'tool_choice is {choice!r}: set it to {AUTO}, {NONE}, {REQUIRED} or the '
                       f'name of a tool of the mission, which are {known}')
     if not tools:
