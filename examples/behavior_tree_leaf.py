@@ -13,6 +13,7 @@ py_trees.behaviour.Behaviour, rename tick to update and halt to terminate, and r
 from enum import Enum
 from typing import Optional
 
+from lfm_ros.cli.output import print_text
 from lfm_ros.client import AnswerError
 from lfm_ros.client import LfmClient
 import rclpy
@@ -73,7 +74,7 @@ def main() -> None:
         leaf = IsAnswer(client, 'Where is the pump?', wanted, [other])
         while (status := leaf.tick()) == Status.RUNNING:
             rclpy.spin_once(node, timeout_sec=0.1)  # a tree ticks at its own rate
-        print(f'is the pump at {wanted}? {status.name}, the model says {leaf.feedback}')
+        print_text(f'is the pump at {wanted}? {status.name}, the model says {leaf.feedback}')
     rclpy.shutdown()
 
 

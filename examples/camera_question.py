@@ -14,6 +14,7 @@ the camera; with a camera of your own, remap the topic when you start the node:
 """
 from pathlib import Path
 
+from lfm_ros.cli.output import print_text
 from lfm_ros.client import LfmClient
 from lfm_ros.msg import Sampling
 import rclpy
@@ -52,9 +53,9 @@ def main() -> None:
                            ('What colour was the square in the picture?', False)):
         response = client.ask(question, MISSION, use_camera=look, sampling=GREEDY)
         frames = ', '.join(header.frame_id for header in response.image_headers)
-        print(f'asked: {question}\n'
-              f'model: {response.text or response.error_msg}  '
-              f'[looked at: {frames or "nothing, it remembers"}]')
+        print_text(f'asked: {question}\n'
+                   f'model: {response.text or response.error_msg}  '
+                   f'[looked at: {frames or "nothing, it remembers"}]')
     rclpy.shutdown()
 
 

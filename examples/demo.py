@@ -24,6 +24,7 @@ import time
 os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 101))
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
+from lfm_ros.cli.output import print_text  # noqa: E402
 from lfm_ros.client import LfmClient  # noqa: E402
 from lfm_ros.msg import Response  # noqa: E402
 from lfm_ros.msg import Sampling  # noqa: E402
@@ -295,24 +296,24 @@ def check(response: Response, expected: str) -> None:
 
 def dialog(question: str, answer: str, response: Response | None = None) -> None:
     """Print one exchange."""
-    print(f'    > {question}')
+    print_text(f'    > {question}')
     cost = ''
     if response:
         usage = response.usage
         seen = f', {usage.image_tokens} of an image' if usage.image_tokens else ''
         cost = (f'    [read {usage.prompt_tokens} tokens{seen}, {usage.cached_tokens} were kept; '
                 f'first token after {usage.time_to_first_token * 1000:.0f} ms]')
-    print(f'      {answer}{cost}', flush=True)
+    print_text(f'      {answer}{cost}', flush=True)
 
 
 def title(text: str) -> None:
     """Print the head of a part."""
-    print(f'\n{text}', flush=True)
+    print_text(f'\n{text}', flush=True)
 
 
 def say(text: str) -> None:
     """Print a line."""
-    print(f'    {text}', flush=True)
+    print_text(f'    {text}', flush=True)
 
 
 if __name__ == '__main__':

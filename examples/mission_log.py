@@ -9,6 +9,7 @@ while the node is idle. A question later finds them there. Start a node, then th
     ros2 run lfm_ros lfm_node --ros-args -p model.path:=demo
     python examples/mission_log.py
 """
+from lfm_ros.cli.output import print_text
 from lfm_ros.client import LfmClient
 from lfm_ros.msg import Sampling
 import rclpy
@@ -28,13 +29,13 @@ def main() -> None:
     client.wait()
     for text in LOG:
         client.observe(text, MISSION)
-        print(f'log:   {text}')
+        print_text(f'log:   {text}')
     for question in QUESTIONS:
         response = client.ask(question, MISSION, sampling=GREEDY)
         usage = response.usage
-        print(f'asked: {question}\n'
-              f'model: {response.text or response.error_msg}  '
-              f'[{usage.cached_tokens} tokens were in its memory, {usage.prompt_tokens} new]')
+        print_text(f'asked: {question}\n'
+                   f'model: {response.text or response.error_msg}  '
+                   f'[{usage.cached_tokens} tokens were in its memory, {usage.prompt_tokens} new]')
     rclpy.shutdown()
 
 

@@ -12,6 +12,7 @@ checked as ever. Start a node, then this:
 import sys
 from typing import Any
 
+from lfm_ros.cli.output import print_text
 from lfm_ros.client import AnswerError
 from lfm_ros.client import LfmClient
 from lfm_ros.msg import Sampling
@@ -51,15 +52,15 @@ def main() -> None:
     client = LfmClient(rclpy.create_node('planner'))
     client.wait()
     for command in sys.argv[1:] or COMMANDS:
-        print(f'told:  {command}')
+        print_text(f'told:  {command}')
         try:
             plan = client.ask_json(command, PLAN, MISSION, sampling=GREEDY, aside=True)
         except AnswerError as error:
-            print(f'plan:  none, {error}')
+            print_text(f'plan:  none, {error}')
             continue
         against = objection(plan)
-        print(f'plan:  {plan}\n'
-              f'check: {"refused, " + against if against else "can be done"}')
+        print_text(f'plan:  {plan}\n'
+                   f'check: {"refused, " + against if against else "can be done"}')
     rclpy.shutdown()
 
 

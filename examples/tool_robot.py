@@ -14,6 +14,7 @@ TOOL_CHOICE is 'auto' (the model decides whether it calls), 'required', or the n
 import sys
 from typing import Literal
 
+from lfm_ros.cli.output import print_text
 from lfm_ros.client import LfmClient
 from lfm_ros.client import Toolbox
 from lfm_ros.msg import Sampling
@@ -49,7 +50,7 @@ class Robot:
         return {'file': 'picture.jpg', 'taken_at': self.place}
 
     def _do(self, what: str) -> None:
-        print(f'robot: {what}')
+        print_text(f'robot: {what}')
 
 
 def main() -> None:
@@ -61,11 +62,11 @@ def main() -> None:
     rclpy.init()
     client = LfmClient(rclpy.create_node('tool_robot'))
     client.wait()
-    print(f'told:  {command}')
+    print_text(f'told:  {command}')
     response = client.run_tools(command, tools, MISSION, sampling=GREEDY, rounds=4,
                                 tool_choice=tool_choice)
-    print(f'model: {response.text}\n'
-          f'robot: is at {robot.place}')
+    print_text(f'model: {response.text}\n'
+               f'robot: is at {robot.place}')
     rclpy.shutdown()
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """The errors that a user can meet, each with a code and one sentence."""
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -65,3 +66,10 @@ class LfmError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """Return names for a sentence: the first ones, and how many more there are."""
+    every = list(names)
+    left = len(every) - most
+    return ', '.join([*every[:most], *([f'... and {left} more'] if left > 0 else [])])

@@ -16,6 +16,7 @@ from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
 from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.output import print_text
 from lfm_ros.engine.generation import STOP
 from lfm_ros.engine.generation import TOOL_CALLS
 from lfm_ros.engine.picture import EncodedImage
@@ -58,7 +59,7 @@ def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str,
 
     def show(piece: Piece) -> None:
         try:
-            print(piece.text, end='', flush=True)
+            print_text(piece.text, end='', flush=True)
         except OSError as error:
             failures.append(error)
             if scheduler.running:
@@ -80,15 +81,16 @@ def report(answer: Answer, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(asdict(answer))
     elif answer.text:
-        print()
+        print_text()
     if answer.error_code:
-        print(f'{arguments.prog}: {answer.error_msg}', file=sys.stderr)
+        print_text(f'{arguments.prog}: {answer.error_msg}', file=sys.stderr)
         return 2 if answer.error_code < 200 else 1
     if answer.finish_reason not in (STOP, TOOL_CALLS):
-        print(f'{arguments.prog}: the answer was cut ({answer.finish_reason})', file=sys.stderr)
+        print_text(f'{arguments.prog}: the answer was cut ({answer.finish_reason})',
+                   file=sys.stderr)
     if answer.usage.forgotten_tokens:
-        print(f'{arguments.prog}: the oldest turns were forgotten to make room '
-              f'({answer.usage.forgotten_tokens} tokens)', file=sys.stderr)
+        print_text(f'{arguments.prog}: the oldest turns were forgotten to make room '
+                   f'({answer.usage.forgotten_tokens} tokens)', file=sys.stderr)
     return 0
 
 

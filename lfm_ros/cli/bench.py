@@ -35,6 +35,7 @@ from lfm_ros.cli.bench_plot import Plot
 from lfm_ros.cli.bench_table import print_table
 from lfm_ros.cli.bench_table import ratios
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.output import print_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(result)
     failures = [child.failure for child in children if child.failure]
     for failure in failures:
-        print(f'{arguments.prog}: a row could not be measured: {failure}', file=sys.stderr)
+        print_text(f'{arguments.prog}: a row could not be measured: {failure}', file=sys.stderr)
     if plot:
         plot.draw(result)
     return 1 if failures else 0
@@ -156,7 +157,7 @@ def _places(arguments: argparse.Namespace, children: list[Child], wanted: list[i
             said.append(f'left out {", ".join(left_out)}: {context} tokens are the context of '
                         + ' and '.join(names))
     if said:
-        print(f'{arguments.prog}: {"; ".join(said)}', file=sys.stderr)
+        print_text(f'{arguments.prog}: {"; ".join(said)}', file=sys.stderr)
     return places
 
 

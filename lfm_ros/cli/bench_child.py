@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+from lfm_ros.cli.output import visible
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 
@@ -129,5 +130,5 @@ class Child:
     def _show(self, text: str) -> None:
         """Show on a terminal how far it is."""
         if sys.stderr.isatty():
-            print(_HIDE + (f'{self._prog}: {text}' if text else ''), end='', file=sys.stderr,
-                  flush=True)
+            print(_HIDE + visible(f'{self._prog}: {text}' if text else ''), end='',
+                  file=sys.stderr, flush=True)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lfm_ros.cli.output import print_text
+
 _NONE = '-'
 
 # title, key in a row, how it is printed
@@ -52,13 +54,13 @@ def print_table(result: dict[str, Any]) -> None:
     """Print the table of one model, or of two side by side."""
     machine, settings = result['machine'], result['settings']
     board = f" ({machine['board']})" if machine['board'] else ''
-    print(f"{machine['cpu']}{board}, {machine['cores']} cores, {machine['threads']} threads, "
-          f"{machine['ram_bytes'] / 1e9:.1f} GB; ONNX Runtime {machine['onnxruntime']}, "
-          f"lfm_ros {machine['lfm_ros'] or 'of unknown version'}; load average "
-          f"{machine['load_average']:.1f} at the start")
-    print(f"turn: first token of a turn of {settings['turn']} tokens; history: "
-          + ('pretended, zeros' if settings['pretend'] else 'random tokens, read')
-          + f"; medians of {settings['rounds']}")
+    print_text(f"{machine['cpu']}{board}, {machine['cores']} cores, {machine['threads']} threads, "
+               f"{machine['ram_bytes'] / 1e9:.1f} GB; ONNX Runtime {machine['onnxruntime']}, "
+               f"lfm_ros {machine['lfm_ros'] or 'of unknown version'}; load average "
+               f"{machine['load_average']:.1f} at the start")
+    print_text(f"turn: first token of a turn of {settings['turn']} tokens; history: "
+               + ('pretended, zeros' if settings['pretend'] else 'random tokens, read')
+               + f"; medians of {settings['rounds']}")
     if len(result['models']) == 1:
         _print_one(result)
     else:
@@ -67,24 +69,25 @@ def print_table(result: dict[str, Any]) -> None:
 
 def _print_one(result: dict[str, Any]) -> None:
     model, rows = result['models'][0], result['rows']
-    print(f"{label(model)}: loaded in {model['load_seconds']:.2f} s, RSS "
-          f"{model['rss_bytes'] / 1e6:.0f} MB, private {model['private_bytes'] / 1e6:.0f} MB")
-    print(f"state: {model['state_bytes_fixed']:,} bytes + {model['state_bytes_token']:,} per "
-          f"token; context: {model['context_length']:,} tokens")
+    print_text(f"{label(model)}: loaded in {model['load_seconds']:.2f} s, RSS "
+               f"{model['rss_bytes'] / 1e6:.0f} MB, private {model['private_bytes'] / 1e6:.0f} MB")
+    print_text(f"state: {model['state_bytes_fixed']:,} bytes + {model['state_bytes_token']:,} per "
+               f"token; context: {model['context_length']:,} tokens")
     titles = ('history', *(title for title, _, _ in COLUMNS))
     _print_lines([titles, *((str(row['history']), *(_text(row, key, shown)
                                                     for _, key, shown in COLUMNS))
                             for row in rows)])
     if len(rows) > 1 and rows[-1]['turn_ratio'] is not None:
         last = rows[-1]
-        print(f"at {last['history']:,} tokens, compared to none: RSS x {last['rss_ratio']:.2f} "
-              f"({last['rss_bytes_per_token']:,.0f} bytes per token), decode speed x "
-              f"{last['decode_ratio']:.2f}, turn x {last['turn_ratio']:.2f}")
+        print_text(f"at {last['history']:,} tokens, compared to none: RSS x "
+                   f"{last['rss_ratio']:.2f} "
+                   f"({last['rss_bytes_per_token']:,.0f} bytes per token), decode speed x "
+                   f"{last['decode_ratio']:.2f}, turn x {last['turn_ratio']:.2f}")
 
 
 def _print_two(result: dict[str, Any]) -> None:
     for letter, model in zip('AB', result['models']):
-        print(f"{letter}: {label(model)}, context {model['context_length']:,} tokens")
+        print_text(f"{letter}: {label(model)}, context {model['context_length']:,} tokens")
     sides = result['models']
     lines: list[tuple[str, ...]] = [('', 'history', 'A', 'B', 'A/B')]
     lines += [(title, '', *(_text(m, key, shown) for m in sides),
@@ -110,7 +113,8 @@ def _print_lines(lines: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         first = line[0].rjust(widths[0]) if lines[0][0] else line[0].ljust(widths[0])
-        print('  '.join([first, *(t.rjust(w) for t, w in zip(line[1:], widths[1:]))]).rstrip())
+        rest = [text.rjust(width) for text, width in zip(line[1:], widths[1:])]
+        print_text('  '.join([first, *rest]).rstrip())
 
 
 def _text(row: dict[str, Any], key: str, shown: Callable[[float], str]) -> str:

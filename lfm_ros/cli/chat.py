@@ -16,6 +16,7 @@ from lfm_ros.cli import ask
 from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
 from lfm_ros.cli.options import read_images
+from lfm_ros.cli.output import print_text
 from lfm_ros.engine.picture import EncodedImage
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.scheduler import Scheduler
@@ -41,8 +42,8 @@ def _talk(scheduler: Scheduler, arguments: argparse.Namespace) -> int:
         sys.stdin.reconfigure(errors='surrogateescape')  # refused as a prompt, not a traceback
     if person:
         import readline  # noqa: F401  (gives input() its line editing)
-        print(f'{scheduler.store.model.name}: {_HELP}',
-              file=sys.stderr)
+        print_text(f'{scheduler.store.model.name}: {_HELP}',
+                   file=sys.stderr)
     status, images = 0, [*read_images(arguments.image)]
     while True:
         try:
@@ -50,7 +51,7 @@ def _talk(scheduler: Scheduler, arguments: argparse.Namespace) -> int:
         except EOFError:
             return status
         except KeyboardInterrupt:
-            print()
+            print_text()
             continue
         if line.startswith('/'):
             _command(scheduler, arguments, line, images)
@@ -72,7 +73,7 @@ def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str,
         elif line.startswith('/image '):
             images.extend(read_images([line.removeprefix('/image ').strip()]))
         else:
-            print(f"{arguments.prog}: '{line}' is no command: use /image FILE, /reset or /undo",
-                  file=sys.stderr)
+            print_text(f"{arguments.prog}: '{line}' is no command: use /image FILE, /reset or "
+                       '/undo', file=sys.stderr)
     except LfmError as error:
-        print(f'{arguments.prog}: {error.message}', file=sys.stderr)
+        print_text(f'{arguments.prog}: {error.message}', file=sys.stderr)

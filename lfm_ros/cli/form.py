@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.cli.output import print_text
 from lfm_ros.engine.form import Form
 from lfm_ros.engine.tools import AUTO
 from lfm_ros.engine.tools import from_json
@@ -58,9 +59,9 @@ def form_fields(arguments: argparse.Namespace) -> dict[str, Any]:
 def print_calls(answer: Answer, choices: list[str]) -> None:
     """Print the functions that are called, and how likely the choices were."""
     for call in answer.tool_calls:
-        print(f'{call.name}({call.arguments})')
+        print_text(f'{call.name}({call.arguments})')
     for choice, logprob in zip(choices, answer.choice_logprobs):
-        print(f'{logprob:10.4f}  {choice}')
+        print_text(f'{logprob:10.4f}  {choice}')
 
 
 def _read(name: str, option: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lfm_ros.cli.options import open_model
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.output import print_text
 import onnxruntime
 
 
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         'fingerprint': info['fingerprint'],
     }
     for name, text in rows.items():
-        print(f'{name:<12} {text}')
+        print_text(f'{name:<12} {text}')
     return 0
 
 

@@ -21,6 +21,8 @@ from lfm_ros.cli import score
 from lfm_ros.cli import top
 from lfm_ros.cli.options import add_model_arguments
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.output import print_text
+from lfm_ros.cli.output import VisibleFormatter
 from lfm_ros.errors import LfmError
 
 VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'missions': missions,
@@ -33,7 +35,7 @@ _BAD_USE = 2
 class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
+        print_text(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
         sys.exit(_BAD_USE)
 
 
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors='replace')  # a terminal without UTF-8, a name that is none
     arguments = make_parser().parse_args(argv)
     if logging.lastResort:  # what the missions have to say goes to stderr
-        logging.lastResort.setFormatter(logging.Formatter(f'{arguments.prog}: %(message)s'))
+        logging.lastResort.setFormatter(VisibleFormatter(f'{arguments.prog}: %(message)s'))
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()  # at the exit it would be too late to say what is wrong
@@ -68,18 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LfmError as error:
         if arguments.json:
             print_json({'error_code': int(error.code), 'error_msg': error.message})
-        print(f'{arguments.prog}: {error.message}', file=sys.stderr)
+        print_text(f'{arguments.prog}: {error.message}', file=sys.stderr)
         return _BAD_USE if error.code < 200 or 300 <= error.code < 400 else _WORK_FAILED
     except BrokenPipeError:  # the reader has seen enough
         _drop_output()
         return _WORK_FAILED
     except OSError as error:
-        print(f'{arguments.prog}: the output cannot be written ({error.strerror}): send it to '
-              'another place', file=sys.stderr)
+        print_text(f'{arguments.prog}: the output cannot be written ({error.strerror}): send it '
+                   'to another place', file=sys.stderr)
         _drop_output()
         return _WORK_FAILED
     except KeyboardInterrupt:
-        print(f'{arguments.prog}: interrupted', file=sys.stderr)
+        print_text(f'{arguments.prog}: interrupted', file=sys.stderr)
         return _WORK_FAILED
 
 

@@ -19,6 +19,7 @@ from lfm_ros.cli.options import KEY_HELP
 from lfm_ros.cli.options import missions_folder
 from lfm_ros.cli.options import vault_of
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.output import print_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.entry import OBSERVATION
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
     else:
-        print(text)
+        print_text(text)
     return 0
 
 
@@ -87,8 +88,8 @@ def _show(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
     mission, transcript = shelf.show(arguments.name)
     lost = mission.turns - transcript.turn_count
     if lost:
-        print(f'{arguments.prog}: the log is damaged, {lost} turns of the mission cannot be '
-              'read: what comes before them is shown', file=sys.stderr)
+        print_text(f'{arguments.prog}: the log is damaged, {lost} turns of the mission cannot be '
+                   'read: what comes before them is shown', file=sys.stderr)
     turns: list[dict[str, Any]] = []
     observations: list[str] = []
     lines = []
@@ -117,7 +118,7 @@ def _export(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any]
 def _import(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     name, notice = shelf.import_(Path(arguments.file), arguments.name)
     if notice:
-        print(f'{arguments.prog}: {notice}', file=sys.stderr)
+        print_text(f'{arguments.prog}: {notice}', file=sys.stderr)
     return {'mission_id': name}, f"mission '{name}' is in {shelf.folder}"
 
 

@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.output import print_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.prepare import SLOTS
@@ -59,13 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({'path': str(arguments.out), **asdict(report)})
         return 0
     for name, text in report.edits.items():
-        print(f'{name:<12} {text}')
+        print_text(f'{name:<12} {text}')
     for name, cost in (('kv', report.kv), ('prefill', report.prefill)):
         if cost:
-            print(f'{name + " costs":<12} {_cost(cost)}')
+            print_text(f'{name + " costs":<12} {_cost(cost)}')
     for file, size in report.files.items():
         if file.endswith(('.onnx', '.data')):
-            print(f'{"file":<12} {file} {size / 1e6:,.1f} MB')
+            print_text(f'{"file":<12} {file} {size / 1e6:,.1f} MB')
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from lfm_ros.cli.output import print_json
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 
 PATIENCE = 5.0  # seconds to wait for a node
@@ -62,7 +63,7 @@ def _await(watcher: Any) -> None:
     watcher.listen(PATIENCE, lambda: watcher.status)
     if not watcher.status:
         others = watcher.others()
-        hint = f'there is {", ".join(others)}, name it with --node' if others else \
+        hint = f'there is {few(others)}, name it with --node' if others else \
             'check that it is started, with the same ROS_DOMAIN_ID, and its name (--node)'
         raise LfmError(ErrorCode.NOT_ACTIVE, f'no node {watcher.name} in ROS domain '
                        f'{watcher.domain} after {PATIENCE:g} s: {hint}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lfm_ros.cli.output import visible
 from lfm_ros.cli.top_node import LEVELS
 from lfm_ros.cli.top_node import Watcher
 from rich.console import Console
@@ -64,12 +65,12 @@ class View:
         table = Table.grid(padding=(0, _GAP))
         table.add_column(style='bold', no_wrap=True)
         table.add_column(overflow='fold')
-        state = Text('gone or silent' if trouble else status.state,
-                     'bold red' if trouble else STYLES.get(status.state, 'yellow'))
+        state = plain('gone or silent' if trouble else status.state,
+                      'bold red' if trouble else STYLES.get(status.state, 'yellow'))
         table.add_row(plain(self.watcher.name),
                       Text('  ').join([plain(status.model or 'no model'), state]))
         if trouble:
-            table.add_row('', Text(trouble, 'bold red'))
+            table.add_row('', plain(trouble, 'bold red'))
         limit = f' of {size(status.state_bytes_limit)}' if status.state_bytes_limit else ''
         kept = plain(status.durability_error, 'yellow') if status.durability_error else \
             f'{size(status.stored_bytes)} of checkpoints' if status.durable else \
@@ -119,7 +120,7 @@ class View:
 
 def plain(text: str, style: str = '') -> Text:
     """Return text from outside so that it can neither move the cursor nor colour anything."""
-    return Text(''.join(c if c.isprintable() else '\ufffd' for c in text), style)
+    return Text(visible(text, layout=''), style)
 
 
 def size(count: int) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from lfm_ros.files import read_file
+from lfm_ros.files import replace_file
+
 FILE = 'abilities.json'
+_LARGEST_FILE = 1 << 20  # bytes
 
 
 class Abilities(NamedTuple):
@@ -39,21 +42,19 @@ def read_abilities(folder: Path, session: str) -> Abilities | None:
     :param session: what else they depend on, beside the files in the folder.
     """
     try:
-        known = json.loads((folder / FILE).read_text())[session]
+        known = json.loads(read_file(folder / FILE, _LARGEST_FILE))[session]
         return Abilities(**known) if all(isinstance(v, int) for v in known.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def write_abilities(folder: Path, session: str, abilities: Abilities) -> None:
     """Keep them; a folder that cannot be written to stays as it is: they are tried out again."""
     try:
-        known = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
+        known = json.loads(read_file(folder / FILE, _LARGEST_FILE))
+    except (OSError, ValueError, RecursionError):
         known = {}
     known = known if isinstance(known, dict) else {}
     known[session] = abilities._asdict()
-    own = folder / f'{FILE}.{os.getpid()}'
     with suppress(OSError):
-        own.write_text(json.dumps(known, indent=1))
-        own.replace(folder / FILE)
+        replace_file(folder / FILE, json.dumps(known, indent=1).encode())

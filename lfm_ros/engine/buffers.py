@@ -78,6 +78,10 @@ class Buffer:
         """Write one number everywhere."""
         self._array.fill(value)
 
+    def wipe(self, start: int) -> None:
+        """Write 0 into all rows from one on."""
+        self._array[:, :, start:] = 0
+
     def copy_rows(self, start: int, source: Buffer, first: int, count: int) -> None:
         """Write rows from one on that are read from another buffer."""
         self._array[:, :, start:start + count] = source._array[:, :, first:first + count]

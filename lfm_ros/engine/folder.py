@@ -17,6 +17,7 @@ import re
 from typing import Any
 
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 
 DEMO = 'demo'
@@ -299,4 +300,4 @@ def _check_inside(name: str, root: Path) -> None:
 
 
 def _names(graphs: list[Path], root: Path) -> str:
-    return ', '.join(str(g.relative_to(root)) for g in graphs)
+    return few(str(g.relative_to(root)) for g in graphs)

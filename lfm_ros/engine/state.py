@@ -122,6 +122,11 @@ class State:
         self._front ^= 1
         self._position += count
 
+    def wipe(self) -> None:
+        """Overwrite the rows behind the position: what cannot be used may still be computed."""
+        for buffer in self.key_value:
+            buffer.wipe(self._position)
+
     def rollback(self, start: int, kept: int, history: Sequence[Buffer]) -> None:
         """
         Keep only the first tokens of the last run; keys and values must be shared.

@@ -131,6 +131,7 @@ class Answering:
             for _ in mission.look_ahead(self._interrupt):
                 yield ''
             mission.read_next(self._interrupt)
+            self._count_cached()
             yield ''
         point = mission.save()
         committed = False
@@ -139,9 +140,10 @@ class Answering:
                                  self._asks)
             self.prompt_tokens = len(mission.ids) - self.cached_tokens
             while True:
-                if self.hurried:
+                if self.hurried and mission.state.position >= point.ids:
                     mission.split_next(HURRIED_CALL)
                 logits = mission.read_next(self._interrupt)
+                self._count_cached()
                 if not mission.unread:
                     break
                 yield ''
@@ -159,6 +161,14 @@ class Answering:
         finally:
             if not committed:
                 mission.undo(point)
+
+    def _count_cached(self) -> None:
+        """Take a call into account that may have read what was known, see Mission.doubt."""
+        mission = self._mission
+        start = mission.state.position - abs(mission.calls[-1])
+        if start < self.cached_tokens:
+            self.cached_tokens = start
+            self.prompt_tokens = len(mission.ids) - start
 
     @property
     def _asks(self) -> bool:

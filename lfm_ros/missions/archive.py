@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 import json
+import os
 from pathlib import Path
 import re
+import struct
 from typing import Any
+from typing import BinaryIO
 from zipfile import BadZipFile
 from zipfile import ZIP_STORED
 from zipfile import ZipFile
@@ -16,8 +19,10 @@ from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.files import open_file
 from lfm_ros.missions.checkpoints import Checkpoints
 from lfm_ros.missions.checkpoints import is_piece
+from lfm_ros.missions.checkpoints import LARGEST_PIECE
 from lfm_ros.missions.entry import Entry
 from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
@@ -38,9 +43,15 @@ from lfm_ros.missions.vault import Damaged
 from lfm_ros.missions.vault import Vault
 
 _LARGEST_TEXT = 16 << 20    # a context of 128 thousand tokens takes two or three
-_LARGEST_PIECE = 256 << 20  # they are read one at a time; 75 MB is the largest of a known model
 _HEX = re.compile('[0-9a-f]{0,64}')
 _LARGEST_IMAGE = 16 << 20
+_LARGEST_IMAGES = 1 << 30   # all of them; they are in memory at once
+_LARGEST_LIST = 2 << 20     # bytes of the list of members: some 10,000
+# The end of a ZIP: signature, disks, members, size and place of their list, size of a comment;
+# before it, in a large one, the same in 64 bits, and where that is.
+_END = struct.Struct('<4s4H2LH')
+_END64 = struct.Struct('<4sQ2H2L4Q')
+_LOCATOR = 20
 _TEXTS = ('prompt', 'text', 'finish_reason', 'sampling')
 _IMAGE = re.compile(rf'{IMAGES}[0-9A-Za-z_-]{{64,128}}(?:{re.escape(THUMBNAIL)})?{re.escape(PNG)}')
 
@@ -50,22 +61,26 @@ class Archive:
     An archive of a mission, opened and checked; one without a key can be read with any.
 
     :param vault: opens it.
+    :param follow: whether it may be a link, as a file that a user names.
     :ivar transcript: what was said in the mission.
     :ivar model: name of the model to which it was said; may be empty.
     :raises LfmError: ARCHIVE_INVALID, or KEY_INVALID when it was written with another key.
     """
 
-    def __init__(self, file: Path, vault: Vault = Vault()) -> None:
+    def __init__(self, file: Path, vault: Vault = Vault(), follow: bool = False) -> None:
         self.file = file
         try:
-            if not file.is_file():  # a pipe would never end
-                raise _not_readable(file, 'there is no such file')
-            self._zip = ZipFile(file)
+            self._file = open(open_file(file, follow=follow), 'rb')
         except (OSError, ValueError) as error:
             raise _not_readable(file, getattr(error, 'strerror', '') or str(error)) from error
-        except LfmError:
-            raise
+        try:
+            _check_end(self._file)
+            self._zip = ZipFile(self._file)
+        except (OSError, ValueError) as error:
+            self._file.close()
+            raise _not_readable(file, getattr(error, 'strerror', '') or str(error)) from error
         except Exception as error:  # a damaged ZIP can raise nearly anything
+            self._file.close()
             raise _not_readable(file, 'it is no archive of a mission, or not all of it') from error
         names = self._zip.namelist()
         self._vault = Vault() if TEXT in names else vault
@@ -81,7 +96,7 @@ class Archive:
             self.model = str(told['model'])
             self.transcript = _transcript(told, self._pictures(told.get('images', {})))
         except Exception as error:
-            self._zip.close()
+            self._file.close()
             if getattr(error, 'code', 0) == ErrorCode.KEY_INVALID:
                 raise
             reason = getattr(error, 'message', '') or str(error)[:200]
@@ -95,7 +110,7 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         """Close the file."""
-        self._zip.close()
+        self._file.close()
 
     def name_here(self, mission_id: str, known: Container[str]) -> str:
         """
@@ -162,13 +177,16 @@ class Archive:
                     is_piece(info.filename.removeprefix(STATES))):
                 raise ValueError(f'it holds {info.filename[:60]!r}, which is no part of a mission')
             largest = _LARGEST_TEXT if info.filename == self._text else \
-                _LARGEST_IMAGE if image else _LARGEST_PIECE
+                _LARGEST_IMAGE if image else LARGEST_PIECE
             if info.compress_type != ZIP_STORED or info.file_size != info.compress_size or \
                     info.file_size > largest:
                 raise ValueError(f'the size of {info.filename} cannot be right')
         if len(set(names)) != len(names) or \
                 sum(info.file_size for info in infos) > self.file.stat().st_size:
             raise ValueError('it holds something twice')
+        if sum(info.file_size for info in infos if info.filename.startswith(IMAGES)) > \
+                _LARGEST_IMAGES:
+            raise ValueError('it has more images than a mission can have')
 
 
 def export_mission(log: MissionLog, checkpoints: Checkpoints | None, mission_id: str, file: Path,
@@ -199,6 +217,25 @@ def import_mission(archive: Archive, mission_id: str, log: MissionLog,
     archive.transcript.mission_id = mission_id
     log.write(archive.transcript, used)
     return notice
+
+
+def _check_end(stream: BinaryIO) -> None:
+    """
+    Refuse a ZIP that has more members than a mission can have, or no end.
+
+    ZipFile makes an object of every member that a file claims before anybody can count them.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    stream.seek(max(0, size - _END64.size - _LOCATOR - _END.size))
+    tail = stream.read()
+    end, before = _END.unpack(tail[-_END.size:]), tail[:-_END.size]
+    if end[0] != b'PK\5\6' or end[-1]:
+        raise BadZipFile
+    listed = end[5]
+    if before[-_LOCATOR:].startswith(b'PK\6\7') and before.startswith(b'PK\6\6'):
+        listed = _END64.unpack(before[:_END64.size])[8]
+    if listed > _LARGEST_LIST:
+        raise ValueError('it has more members than a mission can have')
 
 
 def _transcript(told: dict[str, Any], pictures: dict[str, Picture]) -> Transcript:

@@ -23,6 +23,9 @@ from pathlib import Path
 import re
 import threading
 
+from lfm_ros.files import check_folder
+from lfm_ros.files import read_file
+from lfm_ros.missions.files import make_folder
 from lfm_ros.missions.files import write_whole
 from lfm_ros.missions.vault import Damaged
 from lfm_ros.missions.vault import Vault
@@ -31,6 +34,7 @@ from safetensors.numpy import load
 from safetensors.numpy import save
 
 PIECE = 256  # tokens
+LARGEST_PIECE = 256 << 20  # bytes; 75 MB is the largest of a known model
 
 _FORMAT = 'lfm_ros state 1'
 _NAME = re.compile(r'([0-9a-f]{32})\.([0-9a-f]{32}|0)\.([0-9]{1,9})-([0-9]{1,9})(\.end)?'
@@ -89,11 +93,13 @@ class Checkpoints:
         self._pieces: dict[str, list[Piece]] = {}
         self._lock = threading.Lock()
         if not read_only:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_folder(folder)
+        check_folder(folder)
         for entry in os.scandir(folder):
             with suppress(FileNotFoundError):
-                if match := _match(entry.name):
-                    self._note(match[1], _piece(Path(entry.path), match, entry.stat().st_size))
+                if match := _match(entry.name):  # reading it finds what is no file
+                    size = entry.stat(follow_symlinks=False).st_size
+                    self._note(match[1], _piece(Path(entry.path), match, size))
                 elif entry.name.endswith('.part') and not read_only:
                     with suppress(OSError):
                         os.unlink(entry.path)
@@ -167,7 +173,7 @@ class Checkpoints:
         :raises Damaged: when it is not what was written for this model.
         """
         try:
-            data = piece.path.read_bytes()
+            data = read_file(piece.path, LARGEST_PIECE)
         except OSError as error:
             raise Damaged(f'{piece.path.name} cannot be read ({error})') from error
         return self._arrays(piece, data)
@@ -184,6 +190,9 @@ class Checkpoints:
             raise Damaged(f'{piece.path.name} cannot be read ({error})') from error
         if metadata != self._metadata(name, piece.parent, piece.start, piece.end, arrays):
             raise Damaged(f'{piece.path.name} is not what was written for this model')
+        # Who can write here can make the checksum, too. Such a state would spoil every answer.
+        if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == 'f'):
+            raise Damaged(f'{piece.path.name} holds numbers that are not finite')
         return arrays
 
     def adopt(self, files: Sequence[str], read: Callable[[str], bytes]) -> None:

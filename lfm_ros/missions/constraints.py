@@ -14,6 +14,7 @@ from lfm_ros.engine.tools import refusal
 from lfm_ros.engine.tools import REQUIRED
 from lfm_ros.engine.tools import Tool
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.request import Query
 
@@ -36,7 +37,7 @@ def grammar_source(query: Query, tools: Sequence[Tool], model: Model) -> Grammar
     if not tools and choice in (AUTO, NONE):
         return None
     if choice not in (AUTO, NONE, REQUIRED, *(tool.name for tool in tools)):
-        known = ', '.join(tool.name for tool in tools) or 'none'
+        known = few(tool.name for tool in tools) or 'none'
         raise refusal(f'tool_choice is {choice!r}: set it to {AUTO}, {NONE}, {REQUIRED} or the '
                       f'name of a tool of the mission, which are {known}')
     if not tools:

@@ -15,8 +15,8 @@ from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
 from lfm_ros.missions.archive import import_mission
 from lfm_ros.missions.checkpoints import Checkpoints
+from lfm_ros.missions.database import NewerVersion
 from lfm_ros.missions.log import MissionLog
-from lfm_ros.missions.log import NewerVersion
 from lfm_ros.missions.rows import IN_MEMORY
 from lfm_ros.missions.salvage import open_log
 from lfm_ros.missions.salvage import salvage

@@ -11,6 +11,8 @@ import json
 from lfm_ros.engine.generation import IN_COMPANY
 from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.tools import ToolResult
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
 import numpy as np
 
 HEAD = 'head'                # the system prompt, as the template puts it
@@ -83,9 +85,17 @@ def to_prompt(results: Sequence[ToolResult], prompt: str) -> str:
 
 
 def from_prompt(text: str) -> tuple[list[ToolResult], str]:
-    """Return what :func:`to_prompt` was given."""
-    found = json.loads(text)
-    return [ToolResult(**result) for result in found['tool_results']], found['prompt']
+    """
+    Return what :func:`to_prompt` was given.
+
+    :raises LfmError: ARCHIVE_INVALID, when it is something else: a log may be forged.
+    """
+    try:
+        found = json.loads(text)
+        return [ToolResult(**result) for result in found['tool_results']], found['prompt']
+    except Exception as error:
+        raise LfmError(ErrorCode.ARCHIVE_INVALID, 'results of functions in a mission are not '
+                       'those that were written: delete the mission') from error
 
 
 def pack(numbers: Sequence[int]) -> bytes:

@@ -14,8 +14,11 @@ from typing import BinaryIO
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.files import check_folder
+from lfm_ros.files import new_file
+from lfm_ros.files import read_file
 
-PRIVATE = 0o600  # what is said to a robot is nobody else's business
+_LONGEST_NUMBER = 20  # digits of a process
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -26,10 +29,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
     :raises OSError: when it could not be written; then there is nothing left of it.
     """
-    part = path.with_name(path.name + '.part')
     try:
-        handle = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, PRIVATE)
-        try:
+        with new_file(path, tidy=False) as file:
+            handle = file.fileno()
             view = memoryview(data)
             while view:
                 view = view[os.write(handle, view):]
@@ -41,14 +43,10 @@ def write_whole(path: Path, data: bytes) -> None:
                 if not block or block != view[:len(block)]:
                     raise OSError(errno.EIO, f'{path} was not kept as it was written')
                 view = view[len(block):]
-        finally:
-            os.close(handle)
-        os.replace(part, path)
         sync_folder(path.parent)
     except OSError:
-        for name in (part, path):
-            with suppress(OSError):
-                name.unlink()
+        with suppress(OSError):
+            path.unlink()
         raise
 
 
@@ -57,32 +55,26 @@ def growing_file(path: Path) -> Iterator[BinaryIO]:
     """
     Give an empty file beside a path, which gets that name when the block ends well.
 
-    Whoever else writes to the same path meanwhile, in this process or another, waits.
+    Of several that are written to the same path at once, the last one stays, whole.
 
     :raises OSError: when it could not be written; then there is nothing left of it.
     """
-    part = path.with_name(path.name + '.part')
-    while True:
-        handle = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), os.stat(part)):
-                    break  # else another writer has just given it its name, or unlinked it
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-    with open(handle, 'w+b') as file:
-        try:
-            file.truncate()
-            yield file
-            os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
+    with new_file(path) as file:
+        yield file
     sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """
+    Make a folder in that of the missions, unless it is there.
+
+    That folder may be a link, if who starts the node wants that. In it links are none of ours:
+    following one would write, and delete, where whoever has made it chose.
+
+    :raises OSError: when it cannot be made, or something else has its name.
+    """
+    if not check_folder(path):
+        path.mkdir(mode=0o700)
 
 
 def put_on_disk(handle: int) -> None:
@@ -119,9 +111,7 @@ class FolderLock:
             self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise cannot_use(folder, error) from error
-        self.was_left = ''
-        with suppress(OSError):
-            self.was_left = self._name.read_text(errors='replace')[:20].strip()
+        self.was_left = _process_in(self._name)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -131,16 +121,22 @@ class FolderLock:
             raise LfmError(ErrorCode.MISSIONS_LOCKED, f'{folder} is used by process '
                            f'{self.was_left or "unknown"}: stop it, or choose another folder '
                            'with missions.dir') from error
-        with suppress(OSError), open(os.open(
-                self._name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, PRIVATE),
-                'w') as file:
-            file.write(f'{os.getpid()}\n')
+        with suppress(OSError), new_file(self._name) as file:
+            file.write(f'{os.getpid()}\n'.encode())
 
     def release(self) -> None:
         """Let others in."""
         with suppress(OSError):
             self._name.unlink()
         os.close(self._handle)
+
+
+def _process_in(file: Path) -> str:
+    """Return the process that a lock file names; empty: none."""
+    with suppress(OSError):
+        text = read_file(file, _LONGEST_NUMBER).decode(errors='replace').strip()
+        return text if text.isascii() and text.isdigit() else ''
+    return ''
 
 
 def cannot_use(folder: Path, error: OSError) -> LfmError:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
-import os
 from pathlib import Path
 import sqlite3
 from typing import Any
 
-from lfm_ros.missions.files import PRIVATE
-from lfm_ros.missions.pages import check_file
+from lfm_ros.errors import LfmError
+from lfm_ros.missions.database import check_schema
+from lfm_ros.missions.database import connect
+from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.rows import COLUMNS
 from lfm_ros.missions.rows import decode
 from lfm_ros.missions.rows import entry_row
@@ -22,6 +23,8 @@ from lfm_ros.missions.rows import FILE_ID
 from lfm_ros.missions.rows import FORGET_PICTURES
 from lfm_ros.missions.rows import IN_MEMORY
 from lfm_ros.missions.rows import INSERT
+from lfm_ros.missions.rows import is_mission
+from lfm_ros.missions.rows import LONGEST_UPTIME
 from lfm_ros.missions.rows import picture_row
 from lfm_ros.missions.rows import SCHEMA
 from lfm_ros.missions.rows import schema_of
@@ -52,10 +55,6 @@ class Summary:
     used: float
 
 
-class NewerVersion(sqlite3.Error):
-    """A file was written by a version of lfm_ros that does not exist yet."""
-
-
 class MissionLog:
     """
     A SQLite file in WAL mode, or a table in memory for a robot without a place to keep missions.
@@ -79,21 +78,13 @@ class MissionLog:
         self._wal_size = 0
         self._failed = False  # the last transaction
         if read_only:
-            self._database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True)
+            self._database = connect(file, read_only)
             self._database.text_factory = decode
             # It may not be changed here: what an older file lacks is empty in this connection.
-            version = self._database.execute('PRAGMA user_version').fetchone()[0]
-            for script in VERSIONS[max(version, 1):]:
+            for script in VERSIONS[max(check_schema(self._database), 1):]:
                 self._database.executescript(script.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
             return
-        if self._wal:
-            try:  # SQLite would let everybody read it, and try long where it cannot write
-                os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
-            except OSError as error:
-                raise sqlite3.OperationalError(error.strerror) from error
-            check_file(Path(file))
-        # No isolation level: transactions begin and end where the code says so.
-        self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._database = connect(file)
         self._database.text_factory = decode
         try:
             self._open()
@@ -111,12 +102,9 @@ class MissionLog:
         # An automatic checkpoint would make some commit wait for it; maintain() does it instead.
         run('PRAGMA wal_autocheckpoint=0')
         run('PRAGMA secure_delete=ON')      # what is deleted is gone; salvage() relies on it
-        version, name = (run(f'PRAGMA {each}').fetchone()[0]
-                         for each in ('user_version', 'application_id'))
-        if version > VERSION and name == FILE_ID + version:
-            raise NewerVersion(f'a newer version of lfm_ros wrote it, in format {version}')
+        known = check_schema(self._database)
+        name = run('PRAGMA application_id').fetchone()[0]
         with self._transaction():           # it may only be readable; tell now
-            known = version if schema_of(self._database) else 0
             if known < VERSION and name == (FILE_ID + known if known else 0):
                 for table in ''.join(VERSIONS[known:]).split(';'):
                     run(table)
@@ -136,11 +124,13 @@ class MissionLog:
         known = set()
         for *row, seal in run('SELECT * FROM missions'):
             known.add(row[0])
-            if seal != seal_of(self.vault, row):
-                raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r} is damaged')
+            if seal != seal_of(self.vault, row) or not is_mission(row):
+                raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r:.80} is damaged')
+            _check_name(self._reveal(row[0]))
         if known != {row[0] for row in run('SELECT DISTINCT mission_id FROM entries')}:
             raise sqlite3.DatabaseError('entries and missions do not agree')
-        if type(self.uptime) is not float or not 0 <= self.uptime < 1e10:
+        if type(self.uptime) is not float or \
+                not 0 <= self.uptime < LONGEST_UPTIME:
             raise sqlite3.DatabaseError('its clock is damaged')
 
     def write(self, transcript: Transcript, used: float = 0.0) -> None:
@@ -205,10 +195,14 @@ class MissionLog:
 
     def list(self) -> list[Summary]:
         """Return all missions, in the order in which they began."""
-        return [Summary(self._reveal(name), model, tokens, turns, self._reveal(digest), used)
-                for name, model, tokens, turns, digest, used in self._database.execute(
-                    'SELECT mission_id, fingerprint, tokens, turns, digest, used FROM missions '
-                    'ORDER BY rowid')]
+        found = []
+        for *row, _ in self._database.execute('SELECT * FROM missions ORDER BY rowid'):
+            if not is_mission(row):
+                raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r:.80} is damaged')
+            name, model, _, tokens, turns, digest, used = row
+            found.append(Summary(self._reveal(name), model, tokens, turns, self._reveal(digest),
+                                 used))
+        return found
 
     def find(self, mission_id: str) -> Summary | None:
         """Return one mission, if it is there."""
@@ -301,3 +295,11 @@ class MissionLog:
             return self._wal.stat().st_size if self._wal else 0
         except OSError:
             return 0
+
+
+def _check_name(mission_id: str) -> None:
+    """Refuse a name that no mission can have: it would go to files, messages and terminals."""
+    try:
+        check_mission_id(mission_id)
+    except LfmError as error:
+        raise sqlite3.DatabaseError('it has a mission of a name that cannot be one') from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
+import math
 import time
 
 from lfm_ros.engine.generation import Generation
@@ -52,6 +53,7 @@ class Savepoint:
     unread: tuple[int, ...]
     marks: tuple[Mark, ...]
     message: int | None
+    drops: int
 
 
 class Mission(Transcript):
@@ -75,6 +77,8 @@ class Mission(Transcript):
         self.overflow = overflow
         self.state = model.new_state()
         self.forgotten = 0
+        self._drops = 0  # of a state that proved to be useless
+        self._spoiled: Callable[[], None] | None = None  # to be told; None: the state is proved
         self.before_cut: Callable[[], None] = lambda: None  # keys and values are about to change
         self._marks = [self.state.mark()]
         self._message: int | None = None  # where the open user message begins
@@ -169,6 +173,14 @@ class Mission(Transcript):
         self._settle_calls()
         self.remember()
 
+    def doubt(self, spoiled: Callable[[], None]) -> None:
+        """
+        Take note that the state came from outside and no call has proved it.
+
+        :param spoiled: called when the next call gives no numbers; all is then read again.
+        """
+        self._spoiled = spoiled
+
     def observe(self, text: str, images: Sequence[Picture] = ()) -> None:
         """
         Tell the mission something that needs no answer.
@@ -211,6 +223,8 @@ class Mission(Transcript):
         """
         Read the next unread call.
 
+        Where that shows that a state from outside is of no use, there is more unread afterwards.
+
         :returns: float32 logits ``[vocabulary]`` after it.
         """
         start, runner = self.state.position, self.model.runner
@@ -222,6 +236,11 @@ class Mission(Transcript):
             logits = runner.run(self.state, self.ids[start:start + count],
                                 interrupt=interrupt, features=features)
         self.calls.append(self.unread.pop(0))
+        spoiled, self._spoiled = self._spoiled, None
+        if spoiled and not math.isfinite(logits[-1].max()):
+            spoiled()
+            self._drop_state()
+            return self.read_next(interrupt)
         return logits[-1]
 
     def look_ahead(self, interrupt: Interrupt | None = None) -> Iterator[None]:
@@ -332,13 +351,22 @@ class Mission(Transcript):
     def save(self) -> Savepoint:
         """Return all that a turn may change."""
         return Savepoint(self.state.mark(), len(self.ids), len(self.calls), len(self.entries),
-                         tuple(self.unread), tuple(self._marks), self._message)
+                         tuple(self.unread), tuple(self._marks), self._message, self._drops)
 
     def undo(self, point: Savepoint) -> None:
         """Go back to a savepoint."""
-        self.state.restore(point.mark)
-        del self.ids[point.ids:], self.calls[point.calls:], self.entries[point.entries:]
-        self.unread, self._marks = list(point.unread), list(point.marks)
+        if point.drops == self._drops:
+            self.state.restore(point.mark)
+            del self.calls[point.calls:]
+            self.unread, self._marks = list(point.unread), list(point.marks)
+        else:  # the state that there was proved to be useless: the same is read again
+            calls = self.calls + self.unread
+            del calls[calls_until(calls, point.ids):]
+            if self.state.position > point.ids:
+                self.state.restore(self._marks[0])
+            self.calls, self.unread = [], calls
+            self._settle_calls()
+        del self.ids[point.ids:], self.entries[point.entries:]
         self._message = point.message
         self.sight.clear()
 
@@ -402,6 +430,24 @@ class Mission(Transcript):
         self._settle_calls()
         if mark.position < slid:  # reading on from there would not give what was there
             self.reread()
+
+    def _drop_state(self) -> None:
+        """Have all read again that did not come from a state of this process."""
+        first, message = self._marks[0], self._message
+        tokens, calls = self.tokens_of(len(self.entries)), sum(e.calls for e in self.entries)
+        asked = self.ids[tokens:], (self.calls + self.unread)[calls:]
+        self.before_cut()
+        self.state.restore(first)
+        self.state.wipe()
+        self._drops += 1
+        if first.position < self.tokens_of(self.slid):  # there is no reading that would give it
+            self.reread()
+            self.push(*asked)
+        else:
+            self.calls, self.unread = [], self.calls + self.unread
+            self._settle_calls()
+        del self._marks[1:]
+        self._message = message
 
     def _settle_calls(self) -> None:
         """Tell the calls that the state has seen from those to come."""

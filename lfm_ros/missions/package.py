@@ -29,6 +29,7 @@ from zipfile import ZipInfo
 from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.files import open_file
 from lfm_ros.missions.checkpoints import Checkpoints
 from lfm_ros.missions.files import growing_file
 from lfm_ros.missions.files import put_on_disk
@@ -125,7 +126,7 @@ class Package:
             for name, data in members.items():
                 packed.writestr(ZipInfo(name), self.vault.seal(data, name))
             for piece in self.pieces:
-                with suppress(FileNotFoundError), piece.open('rb') as source, \
+                with suppress(FileNotFoundError), open(open_file(piece), 'rb') as source, \
                         packed.open(ZipInfo(STATES + piece.name), 'w') as target:
                     shutil.copyfileobj(source, target, 1 << 20)
 

@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
+import os
 from pathlib import Path
 import sqlite3
 import struct
 from typing import Any
 
+from lfm_ros.files import ForeignFile
+from lfm_ros.files import open_file
+from lfm_ros.files import read_file
 import numpy as np
 
 PAGE = 1024  # bytes; of every file that the log makes
+LARGEST_FILE = 8 << 30   # bytes; holes in it cost nothing
+LARGEST_ROW = 64 << 20   # bytes; a picture may have 16 MB
+LARGEST_WAL = 256 << 20  # bytes; log.maintain() keeps it at a few megabytes
 
 _MAGIC = b'SQLite format 3\0' + struct.pack('>HBBBBBB', PAGE, 2, 2, 0, 64, 32, 32)
 _WAL_HEADER = struct.Struct('>8I')    # magic, version, page size, number, salts, checksums
@@ -21,6 +30,8 @@ _FRAME_HEADER = struct.Struct('>6I')  # page, pages after a commit, salts, check
 _FRAME = _FRAME_HEADER.size + PAGE
 _WAL_MAGIC = 0x377f0682
 _TABLE_LEAF = 13
+_MOST_CELLS = PAGE // 6  # on one page: a place of two bytes and a row of four
+_DETOURS = 16  # how many times each page may be read as the rest of a row; links may be forged
 
 
 def check_file(file: Path) -> None:
@@ -34,13 +45,14 @@ def check_file(file: Path) -> None:
     """
     with suppress(OSError):
         wal = _Wal(Path(f'{file}-wal'))
-        with open(file, 'rb') as opened:
+        with open(open_file(file), 'rb') as opened:
             header = opened.read(100)
         if not header and not wal.last:
             return  # it was about to be made
         sane = len(header) == 100 and header.startswith(_MAGIC)
-        # Format, automatic vacuum and encoding; 0 until the first table is on its way here.
-        if not sane or header[44:48] not in (b'\0\0\0\0', b'\0\0\0\4') or any(header[52:56]) or \
+        # Format, size of the cache, automatic vacuum and encoding; 0 until the first table is on
+        # its way here.
+        if not sane or header[44:48] not in (b'\0\0\0\0', b'\0\0\0\4') or any(header[48:56]) or \
                 header[56:60] not in (b'\0\0\0\0', b'\0\0\0\1') or any(header[64:68]):
             raise sqlite3.DatabaseError('its header is not that of a log')
         if wal.last > wal.good:
@@ -54,9 +66,10 @@ def rows_of(file: Path) -> Iterator[tuple[int, list[Any]]]:
     They may be damaged. What was deleted is not among them: it is overwritten when it is deleted.
     Last come those behind a damaged place in the WAL: what is there may be older than it seems.
     """
-    with suppress(OSError):
-        wal, data = _Wal(Path(f'{file}-wal')), file.read_bytes()
-        for pages in (_Pages(data, wal, 0, wal.good), _Pages(data, wal, wal.good, wal.last)):
+    with suppress(OSError), open(open_file(file), 'rb', buffering=0) as data:
+        wal = _Wal(Path(f'{file}-wal'))
+        for pages in (_Pages(data.fileno(), wal, 0, wal.good),
+                      _Pages(data.fileno(), wal, wal.good, wal.last)):
             for number in pages.numbers:
                 with suppress(IndexError, ValueError):
                     yield from pages.rows(number)
@@ -73,8 +86,8 @@ class _Wal:
     def __init__(self, file: Path) -> None:
         self.data = b''
         self.last = self.good = 0
-        with suppress(FileNotFoundError):
-            self.data = file.read_bytes()
+        with suppress(FileNotFoundError, ForeignFile):
+            self.data = read_file(file, LARGEST_WAL)
         count = max(0, len(self.data) - _WAL_HEADER.size) // _FRAME
         self._headers = [_FRAME_HEADER.unpack_from(self.data, self._place(number))
                          for number in range(1, count + 1)]
@@ -133,16 +146,22 @@ class _Pages:
     """
     The pages of a file with what its WAL has of them up to a frame.
 
+    :param data: a file descriptor.
     :ivar numbers: of all pages, or of those that come after another frame.
     """
 
-    def __init__(self, data: bytes, wal: _Wal, first: int, last: int) -> None:
+    def __init__(self, data: int, wal: _Wal, first: int, last: int) -> None:
         self._data, self._wal = data, wal.data
+        self.numbers: Iterable[int]
         found = wal.pages(last)
         self._places = {number: place for number, (_, place) in found.items()}
-        self.numbers = sorted(number for number, (frame, _) in found.items() if frame > first)
+        later = sorted(number for number, (frame, _) in found.items() if frame > first)
         if not first:
-            self.numbers = sorted({*range(1, -(-len(data) // PAGE) + 1), *self.numbers})
+            count = -(-min(os.fstat(data).st_size, LARGEST_FILE) // PAGE)
+            self.numbers = chain(_written(data, count), (n for n in later if n > count))
+        else:
+            count, self.numbers = 0, later
+        self._left = _DETOURS * (count + len(found) + PAGE)
 
     def rows(self, number: int) -> Iterator[tuple[int, list[Any]]]:
         """Return the rows of a page, if it is one of a table."""
@@ -150,7 +169,8 @@ class _Pages:
         start = 100 if number == 1 else 0
         if page[start] != _TABLE_LEAF:
             return
-        for place in range(int.from_bytes(page[start + 3:start + 5], 'big')):
+        count = int.from_bytes(page[start + 3:start + 5], 'big')
+        for place in range(min(count, _MOST_CELLS)):
             at = start + 8 + 2 * place
             with suppress(IndexError, ValueError):
                 yield self._row(page, int.from_bytes(page[at:at + 2], 'big'))
@@ -159,11 +179,13 @@ class _Pages:
         if number in self._places:
             start = self._places[number]
             return self._wal[start:start + PAGE]
-        return self._data[(number - 1) * PAGE:number * PAGE]
+        return os.pread(self._data, PAGE, (number - 1) * PAGE)
 
     def _row(self, page: bytes, at: int) -> tuple[int, list[Any]]:
         size, at = _varint(page, at)
         row, at = _varint(page, at)
+        if size > LARGEST_ROW:
+            raise ValueError('a row is larger than any of a log')
         here, least = size, (PAGE - 12) * 32 // 255 - 23
         if size > PAGE - 35:
             here = least + (size - least) % (PAGE - 4)
@@ -172,11 +194,23 @@ class _Pages:
         following = int.from_bytes(page[at + here:at + here + 4], 'big')
         while len(data) < size:
             page = self._page(following)
-            if len(page) < PAGE or not following:
+            self._left -= 1
+            if len(page) < PAGE or not following or self._left < 0:
                 raise ValueError('the rest of a row is not there')
             following = int.from_bytes(page[:4], 'big')
             data += page[4:4 + size - len(data)]
         return row, _values(bytes(data))
+
+
+def _written(data: int, count: int) -> Iterator[int]:
+    """Return the numbers of the pages of a file that are no holes in it."""
+    number = 0
+    with suppress(OSError):  # there is nothing but a hole up to the end
+        while number < count:
+            start = os.lseek(data, number * PAGE, os.SEEK_DATA)
+            end = os.lseek(data, start, os.SEEK_HOLE)
+            first, number = start // PAGE + 1, -(-end // PAGE)
+            yield from range(first, min(number, count) + 1)
 
 
 def _values(data: bytes) -> list[Any]:

@@ -18,6 +18,7 @@ from lfm_ros.missions.vault import Damaged
 from lfm_ros.missions.vault import Vault
 
 IN_MEMORY = ':memory:'
+LONGEST_UPTIME = 1e10  # seconds
 
 # What each version of the format added; a file of an older one gets the rest when it is opened.
 VERSIONS = ("""
@@ -88,6 +89,7 @@ INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mission_id) DO
     turns = excluded.turns, digest = excluded.digest, used = excluded.used, seal = excluded.seal
 """
 FORGET_PICTURES = 'DELETE FROM pictures WHERE digest NOT IN (SELECT digest FROM shown)'
+_LONGEST_TEXT = 1000  # characters; a hidden name takes four for one of up to 128
 COLUMNS = f'number, {", ".join(_NAMES)}'
 
 
@@ -142,12 +144,25 @@ def to_picture(vault: Vault, row: Sequence[Any]) -> Picture:
     digest, *sizes = vault.reveal(row[0]), *row[1:4]
     parts = [vault.open(value, f'{digest} {name}', bytes)
              for name, value in zip(('main', 'thumbnail'), row[4:])]
-    if tuple(map(type, (*sizes, *parts))) != (int, int, int, bytes, bytes):
+    if tuple(map(type, (*sizes, *parts))) != (int, int, int, bytes, bytes) or min(sizes) < 1:
         raise Damaged
     picture = Picture(*sizes, *parts)
     if picture.digest != digest:
         raise Damaged
     return picture
+
+
+def is_mission(row: Sequence[Any]) -> bool:
+    """
+    Tell whether a row of the table of missions can be one; the seal tells whether it was written.
+
+    Without a key anybody can make a seal, and the numbers go into messages of 32 bits.
+    """
+    name, model, slid, tokens, turns, digest, used = row
+    texts = name, model, digest
+    return all(type(text) is str and len(text) <= _LONGEST_TEXT for text in texts) and \
+        all(type(n) is int and 0 <= n < 1 << 31 for n in (slid, tokens, turns)) and \
+        type(used) is float and 0 <= used < LONGEST_UPTIME
 
 
 def decode(data: bytes) -> str:

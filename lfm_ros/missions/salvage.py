@@ -13,9 +13,13 @@ import time
 from typing import Any
 
 from lfm_ros.engine.picture import Picture
+from lfm_ros.errors import LfmError
 from lfm_ros.missions.files import sync_folder
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.pages import rows_of
+from lfm_ros.missions.request import check_mission_id
+from lfm_ros.missions.rows import is_mission
+from lfm_ros.missions.rows import LONGEST_UPTIME
 from lfm_ros.missions.rows import seal_of
 from lfm_ros.missions.rows import take
 from lfm_ros.missions.rows import to_picture
@@ -26,7 +30,8 @@ from lfm_ros.missions.vault import Vault
 _MISSION, _ENTRY, _CLOCK, _SHOWN, _PICTURE = 8, 15, 2, 4, 6  # columns
 _REAL = {_MISSION: 6, _ENTRY: 10, _CLOCK: 1}  # a column in which SQLite keeps 2.0 as 2
 _PARENT, _DIGEST = 9, 10  # in a row of an entry
-_LONGEST_UPTIME = 1e10
+_FINGERPRINT = 64  # characters
+_MOST_STRAYS = 256  # where the rest of a mission is looked for
 
 
 def open_log(file: Path, vault: Vault) -> tuple[MissionLog, str]:
@@ -94,14 +99,14 @@ def salvage(damaged: Path, log: MissionLog) -> None:
         if real and isinstance(values[real], int):
             values[real] = float(values[real])
         if len(values) == _MISSION and isinstance(values[0], str):
-            if values[-1] != seal_of(vault, values[:-1]):
-                damaged_rows.setdefault(values[0], str(values[1]))
+            if values[-1] != seal_of(vault, values[:-1]) or not is_mission(values[:-1]):
+                damaged_rows.setdefault(values[0], str(values[1])[:_FINGERPRINT])
             else:  # the last one is the newest
                 order[values[0]] = row, values
         elif len(values) == _ENTRY and isinstance(values[1], str) and isinstance(values[2], int):
             entries[values[1]][values[2]].append([*values[2:], []])  # no images
         elif len(values) == _CLOCK and isinstance(values[1], float) and \
-                0 < values[1] < _LONGEST_UPTIME:
+                0 < values[1] < LONGEST_UPTIME:
             uptime = max(uptime, values[1])
         elif len(values) == _PICTURE:
             with suppress(Damaged):
@@ -115,14 +120,16 @@ def salvage(damaged: Path, log: MissionLog) -> None:
     uptime = max([uptime, *(values[6] for _, values in order.values())])
     log.keep_time(uptime)
     # A name may be damaged, too: what belongs to none of the missions may be missing elsewhere.
-    strays = [name for name in entries if name not in order and name not in damaged_rows]
+    lost = {name for name in entries if name not in order and name not in damaged_rows}
+    strays = [name for name in entries if name in lost][:_MOST_STRAYS]
     used: set[str] = set()
-    for name in sorted(entries, key=lambda name: (name in strays, order.get(name, (0,))[0])):
+    for name in sorted(entries, key=lambda name: (name in lost, order.get(name, (0,))[0])):
         _, known = order.get(name, (0, None))
         try:
             found = Transcript(vault.reveal(name), known[1] if known else
                                damaged_rows.get(name, ''))
-        except Damaged:
+            check_mission_id(found.mission_id)
+        except (Damaged, LfmError):
             continue
         rows = entries[name]
         while not (known and found.entries and vault.hide(found.digest) == known[5]):
@@ -138,7 +145,7 @@ def salvage(damaged: Path, log: MissionLog) -> None:
             found.slid = known[2]
         elif len(found.entries) > 1 and found.entries[1].parent != found.entries[0].digest:
             found.slid = len(found.entries)  # keys were moved, nobody knows when: the worst
-        if found.entries and not (name in used or name in strays and len(found.entries) == 1):
+        if found.entries and not (name in used or name in lost and len(found.entries) == 1):
             log.write(found, known[6] if known else uptime)
 
 

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
 from lfm_ros.missions.archive import export_mission
@@ -20,6 +21,7 @@ from lfm_ros.missions.files import cannot_use
 from lfm_ros.missions.files import FolderLock
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.log import Summary
+from lfm_ros.missions.permissions import check_permissions
 from lfm_ros.missions.request import check_mission_id
 from lfm_ros.missions.storage import LOG_FILE
 from lfm_ros.missions.storage import STATES
@@ -71,6 +73,7 @@ class Shelf:
                                'the folder that is missions.dir of the node')
         except OSError as error:
             raise cannot_use(folder, error) from error
+        check_permissions(folder)
         with ExitStack() as stack:
             if not self._read_only:
                 stack.callback(FolderLock(folder).release)
@@ -126,7 +129,7 @@ class Shelf:
         :returns: its name here, and what is wrong with its states; empty: nothing.
         :raises LfmError: ARCHIVE_INVALID, INVALID_MISSION_ID, MISSION_EXISTS, KEY_INVALID.
         """
-        with Archive(file, self._vault) as archive:
+        with Archive(file, self._vault, follow=True) as archive:
             name = archive.name_here(mission_id, [s.mission_id for s in self._log.list()])
             fingerprint = archive.transcript.fingerprint
             try:
@@ -152,7 +155,7 @@ class Shelf:
         known = {summary.mission_id: summary for summary in self._log.list()}
         if mission_id not in known:
             raise LfmError(ErrorCode.UNKNOWN_MISSION, f"there is no mission '{mission_id}': the "
-                           f'missions are {", ".join(known) or "none yet"}')
+                           f'missions are {few(known) or "none yet"}')
         return known[mission_id]
 
     def _describe(self, summary: Summary, states: Checkpoints | None, uptime: float

@@ -17,6 +17,7 @@ from lfm_ros.missions.files import cannot_use
 from lfm_ros.missions.files import FolderLock
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.mission import Mission
+from lfm_ros.missions.permissions import check_permissions
 from lfm_ros.missions.saver import Saver
 from lfm_ros.missions.transcript import Transcript
 from lfm_ros.missions.vault import Damaged
@@ -39,13 +40,15 @@ class Storage:
 
     :param folder: made if need be; None: nothing outlives the process.
     :param vault: seals what is written there.
+    :param strict: refuse a folder that others may write to, instead of a warning.
     :raises LfmError: MISSIONS_LOCKED, STORAGE_FAILED when the folder cannot be made, KEY_INVALID
         when what is there was written with another key, or with none.
     :ivar trouble: why what is said now would be lost, one sentence; empty: it would not.
     :ivar notice: what was found damaged and how it was mended, the last time.
     """
 
-    def __init__(self, folder: Path | None, model: Model, vault: Vault = Vault()) -> None:
+    def __init__(self, folder: Path | None, model: Model, vault: Vault = Vault(),
+                 strict: bool = False) -> None:
         self.folder = folder
         self.vault = vault
         self.notice = ''
@@ -61,6 +64,7 @@ class Storage:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_use(folder, error) from error
+        check_permissions(folder, strict)
         self._lock = FolderLock(folder)
         try:
             if self._lock.was_left:
@@ -167,9 +171,12 @@ class Storage:
         """Bring the state of a mission as far as a checkpoint does; the rest is to be read."""
         mission.state.reserve(len(mission.ids))
         digests = [entry.digest for entry in mission.entries[max(mission.slid - 1, 0):]]
+        loaded: list[list[Piece]] = []
         while found := self.newest(digests):
-            if self._load(mission, found):
+            if self._load(mission, found, loaded):
                 break
+        if loaded:
+            mission.doubt(lambda: self._drop(mission.mission_id, loaded))
         if mission.slid and mission.state.position < mission.tokens_of(mission.slid):
             self._note(f"mission '{mission.mission_id}' has no checkpoint since its oldest turns "
                        'left: what is still there is read again')
@@ -213,7 +220,7 @@ class Storage:
     def _chain(self, digest: str) -> list[list[Piece]]:
         return self.checkpoints.chain(digest) if self.checkpoints else []
 
-    def _load(self, mission: Mission, digest: str) -> bool:
+    def _load(self, mission: Mission, digest: str, loaded: list[list[Piece]]) -> bool:
         """Load a checkpoint, or as much of it as is good; false when it is damaged."""
         assert self.checkpoints
         for link in self._chain(digest):
@@ -229,7 +236,17 @@ class Storage:
                            f'({error}): the mission is read again from before it')
                 return False
             mission.arrive()
+            loaded.append(link)
         return True
+
+    def _drop(self, mission_id: str, links: list[list[Piece]]) -> None:
+        """Delete checkpoints with which the model gives no numbers."""
+        assert self.checkpoints
+        self.settle()
+        for link in links:
+            self.checkpoints.discard(link[0])
+        self._note(f"the stored state of mission '{mission_id}' cannot be used (the model gives "
+                   'no numbers with it): the mission is read again from its log')
 
     def _append(self, mission: Mission, piece: Piece) -> None:
         """Add the rows of a piece that the state lacks."""

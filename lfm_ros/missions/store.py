@@ -17,6 +17,7 @@ from lfm_ros.engine.model import Model
 from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 from lfm_ros.missions.archive import Archive
 from lfm_ros.missions.budget import GRAMMAR_BYTES
@@ -389,7 +390,7 @@ class MissionStore:
     def _slot(self, mission_id: str) -> Slot:
         check_mission_id(mission_id)
         if mission_id not in self._slots:
-            known = ', '.join(list(self._slots)[:5]) or 'none yet'
+            known = few(list(self._slots)) or 'none yet'
             raise LfmError(ErrorCode.UNKNOWN_MISSION, f"there is no mission '{mission_id}': the "
                            f'missions are {known}')
         return self._slots[mission_id]
@@ -412,7 +413,8 @@ class MissionStore:
         if not found.entries:
             mission = self._blank.fork(slot.mission_id)
         elif found.fingerprint != self.model.folder.fingerprint or \
-                len(found.ids) > self.model.context_length:
+                len(found.ids) > self.model.context_length or \
+                not 0 <= min(found.ids) <= max(found.ids) < self.model.vocabulary:
             mission = retell(found, self._blank)
             _log.warning("mission '%s' was told to another model or in a longer context: this "
                          'one reads its text again, %d of %d turns fit', slot.mission_id,

@@ -24,6 +24,8 @@ from typing import TypeVar
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.files import open_file
+from lfm_ros.missions.permissions import is_ours
 from lfm_ros.process import forbid_core_files
 
 KEY = 32  # bytes
@@ -181,11 +183,13 @@ def open_vault(key_file: str) -> Vault:
     forbid_core_files()
     try:
         path = Path(key_file).expanduser()
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise ValueError('it is no file')
-        with path.open('rb') as file:
+        with open(open_file(path, follow=True), 'rb') as file:
+            found = os.fstat(file.fileno())
+            if not is_ours(found):  # whoever owns it knows the key, and can change it
+                raise ValueError(f'it belongs to the user {found.st_uid}, chown {os.geteuid()} '
+                                 f'{path} makes it yours')
             # Whom the missions are to be kept from could read the key, and nobody reads warnings.
-            if os.fstat(file.fileno()).st_mode & 0o077:
+            if found.st_mode & 0o077:
                 raise ValueError(f'others may read it, chmod 600 {path} keeps it private')
             text = file.read(_LARGEST_FILE)
         key = b64decode(text.strip(), validate=True)

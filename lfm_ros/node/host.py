@@ -37,11 +37,13 @@ class MissionPlace:
     :param folder: in which they outlive the process; empty: none.
     :param budget_mb: most memory of the process in MiB; 0: no limit.
     :param key_file: with the key with which they are encrypted there; empty: they are not.
+    :param strict: refuse a folder that others may write to, instead of a warning.
     """
 
     folder: str = ''
     budget_mb: int = 0
     key_file: str = ''
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class ModelHost:
             if place.budget_mb:
                 keeping = replace(keeping, room=room_for_missions(model, place.budget_mb))
             folder = Path(place.folder).expanduser() if place.folder else None
-            storage = Storage(folder, model, vault)
+            storage = Storage(folder, model, vault, place.strict)
             self.store = MissionStore(model, system_prompt, keeping, storage)
             if options.preload_formats:
                 self.store.load_grammars()

@@ -74,7 +74,8 @@ class LfmNode(LifecycleNode):
                 parameters.keeping(self), MissionPlace(
                     self.get_parameter('missions.dir').value,
                     self.get_parameter('memory.budget_mb').value,
-                    self.get_parameter('missions.key_file').value),
+                    self.get_parameter('missions.key_file').value,
+                    self.get_parameter('missions.strict_permissions').value),
                 parameters.preparing(self))
             self._defaults = parameters.defaults(self, model.sampling)
         except LfmError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 import threading
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 from lfm_ros.engine.tokenizer import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.files import check_folder
+from lfm_ros.missions.files import make_folder
 from lfm_ros.missions.request import DEFAULT_MISSION
 from lfm_ros.missions.store import MissionStore
 from lfm_ros.node import convert
@@ -157,8 +158,10 @@ def _export(store: MissionStore, request: Any) -> Callable[[], dict[str, Any]]:
     package = store.package(_id(request))
 
     def write() -> dict[str, Any]:
-        with suppress(OSError):  # writing says what is wrong
-            file.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            make_folder(file.parent)
+        except OSError as error:
+            raise _not_a_folder(file.parent, error) from error
         return {'bytes': package.write(file), 'path': str(file)}
 
     return write
@@ -177,7 +180,16 @@ def _exported(store: MissionStore, name: str) -> Path:
             not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
         raise LfmError(ErrorCode.INVALID_VALUE, f'{name[:80]!r} is no name of a file: give one '
                        f'without folders; they are in {folder / EXPORTS}')
+    try:
+        check_folder(folder / EXPORTS)
+    except OSError as error:
+        raise _not_a_folder(folder / EXPORTS, error) from error
     return folder / EXPORTS / name
+
+
+def _not_a_folder(folder: Path, error: OSError) -> LfmError:
+    return LfmError(ErrorCode.STORAGE_FAILED, f'{folder} cannot be used ({error.strerror}): make '
+                    'it a folder that the node can write; missions.dir itself may be a link')
 
 
 def _with_error(response: Any, error: BaseException | None) -> Any:

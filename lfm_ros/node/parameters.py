@@ -112,6 +112,8 @@ SPECS = (
     Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
     Spec('missions.key_file', '', 'File with the key with which all in missions.dir is encrypted, '
          'made by openssl rand -base64 32 and readable by its owner only; empty: nothing is'),
+    Spec('missions.strict_permissions', False, 'Refuse to start when others may write to '
+         'missions.dir or to something in it, or own it; false: warn'),
     Spec('missions.overflow', REFUSE, 'When the context of a mission is full: '
          + '; '.join(f'{name}: {text}' for name, text in OVERFLOW.items()),
          choices=tuple(OVERFLOW)),

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 import shutil
 from tempfile import mkdtemp
@@ -20,6 +21,7 @@ from lfm_ros.engine.model import PREFILL_GRAPH
 from lfm_ros.engine.model import VISION_GRAPH
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.files import open_file
 from lfm_ros.prepare import SLOTS
 from lfm_ros.prepare import VERSION
 from lfm_ros.prepare.files import sync
@@ -174,7 +176,7 @@ def _check_room(needed: int, cache_dir: Path) -> None:
 @contextmanager
 def _locked(cache_dir: Path) -> Iterator[None]:
     """Wait until no other process makes an entry."""
-    with (cache_dir / '.lock').open('a') as stream:
+    with open(open_file(cache_dir / '.lock', os.O_CREAT | os.O_RDWR), 'rb') as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError:  # a file system without locks: at worst an entry is made twice

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lfm_ros.engine.folder import add_content
+from lfm_ros.files import check_regular
+from lfm_ros.files import read_file
+from lfm_ros.files import replace_file
 
 MANIFEST = 'manifest.json'
+_LARGEST_FILE = 1 << 20  # bytes
 
 
 def digest(path: Path) -> str:
@@ -28,14 +32,14 @@ def write_manifest(folder: Path, what: dict[str, Any]) -> None:
     """
     files = {p.name: {'size': p.stat().st_size, 'sha256': digest(p)}
              for p in sorted(folder.iterdir()) if p.is_file() and p.name != MANIFEST}
-    (folder / MANIFEST).write_text(json.dumps({**what, 'files': files}, indent=1))
+    replace_file(folder / MANIFEST, json.dumps({**what, 'files': files}, indent=1).encode())
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return what is known of a folder; empty when its manifest is missing or damaged."""
     try:
-        found = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
+        found = json.loads(read_file(folder / MANIFEST, _LARGEST_FILE))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get('files'), dict) else {}
 
@@ -48,6 +52,7 @@ def damage(folder: Path) -> str:
     for name, known in manifest['files'].items():
         path = folder / str(name)
         try:
+            check_regular(path)
             if path.stat().st_size != known['size'] or digest(path) != known['sha256']:
                 return f'{name} has changed'
         except (OSError, KeyError, TypeError):

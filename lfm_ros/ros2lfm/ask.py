@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from lfm_ros.cli.output import print_text
+from lfm_ros.cli.output import visible
 from lfm_ros.client import Generation
 from lfm_ros.msg import Response
 from lfm_ros.ros2lfm.verb import add_mission_argument
@@ -33,17 +35,18 @@ class AskVerb(VerbExtension):
             with connected(args) as client:
                 generation = client.generate(
                     args.text, args.mission, use_camera=args.camera,
-                    on_token=lambda token: print(token.text, end='', flush=True))
+                    on_token=lambda token: print_text(token.text, end='', flush=True))
                 try:
                     response = _wait(generation)
                 except KeyboardInterrupt:
                     generation.cancel()
                     response = generation.result(_END)
         except TimeoutError as error:
-            return str(error)
+            return visible(str(error))
         if response.text:
-            print()
-        return f'[{response.error_code}] {response.error_msg}' if response.error_code else 0
+            print_text()
+        return visible(f'[{response.error_code}] {response.error_msg}') \
+            if response.error_code else 0
 
 
 def _wait(generation: Generation) -> Response:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lfm_ros.cli.output import print_text
 from lfm_ros.client import LfmClient
 from lfm_ros.ros2lfm.verb import add_node_argument
 from lfm_ros.ros2lfm.verb import connected
@@ -50,15 +51,15 @@ class MissionsVerb(VerbExtension):
 def _list(client: LfmClient, _: Any) -> None:
     missions = client.missions()
     width = max([len('mission'), *(len(m.mission_id) for m in missions)])
-    print(f'{"mission":<{width}} {"turns":>6} {"tokens":>8} {"kB":>9} {"idle s":>9}')
+    print_text(f'{"mission":<{width}} {"turns":>6} {"tokens":>8} {"kB":>9} {"idle s":>9}')
     for m in missions:
         memory = f'{m.bytes / 1e3:.1f}' if m.resident else 'aside'
-        print(f'{m.mission_id:<{width}} {m.turns:>6} {m.tokens:>8} {memory:>9} '
-              f'{m.idle_seconds:>9.0f}')
+        print_text(f'{m.mission_id:<{width}} {m.turns:>6} {m.tokens:>8} {memory:>9} '
+                   f'{m.idle_seconds:>9.0f}')
 
 
 def _save(client: LfmClient, args: Any) -> None:
-    print(f'{client.save(args.mission):,} bytes')
+    print_text(f'{client.save(args.mission):,} bytes')
 
 
 def number(text: str) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from lfm_ros.cli import top
+from lfm_ros.cli.output import visible
 from lfm_ros.errors import LfmError
 from lfm_ros.ros2lfm.verb import VerbExtension
 
@@ -23,4 +24,4 @@ class TopVerb(VerbExtension):
         try:
             return top.run(args)
         except LfmError as error:
-            return error.message
+            return visible(error.message)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import os
 
+from lfm_ros.cli.output import visible
+from lfm_ros.client import AnswerError
 from lfm_ros.client import LfmClient
 import rclpy
 from rclpy.duration import Duration
@@ -64,7 +66,10 @@ def connected(args: argparse.Namespace) -> Iterator[LfmClient]:
     try:
         client = LfmClient(node, '/' + args.node.strip('/'))
         client.wait(PATIENCE)
-        yield client
+        try:
+            yield client
+        except AnswerError as error:  # ros2cli prints it as it is
+            raise RuntimeError(visible(str(error))) from error
         for publisher in node.publishers:
             publisher.wait_for_all_acked(Duration(seconds=PATIENCE))
     finally:
