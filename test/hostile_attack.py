@@ -17,7 +17,7 @@ from node_client import Client
 from node_client import query
 
 LATE = 1.0     # seconds after its timeout by which a query must be answered
-LOST = 30.0    # seconds after its timeout when its answer is given up
+LOST = 20.0    # seconds after its timeout when its answer is given up
 R = msg.Response
 EXPECTED = {R.NONE, R.INVALID_TEXT, R.PROMPT_TOO_LONG, R.CONTEXT_FULL, R.INVALID_FORMAT,
             R.INVALID_TOOL, R.QUEUE_FULL, R.TIMEOUT_IN_QUEUE, R.TIMEOUT, R.OVER_BUDGET}
@@ -62,7 +62,7 @@ class Result:
 
 class Attack:
     """
-    Clients that send cases, several at once, until they are told to stop or the node is dead.
+    Clients that send cases, several at once, until the node is dead or leaves one unanswered.
 
     :param make: gives the case of a number.
     :param at_once: how many queries are in flight.
@@ -71,6 +71,7 @@ class Attack:
     def __init__(self, client: Client, make: Callable[[int], Case], at_once: int = 3) -> None:
         self.result = Result()
         self.in_flight: dict[int, str] = {}
+        self.stuck = False
         self._client = client
         self._make = make
         self._at_once = at_once
@@ -90,7 +91,7 @@ class Attack:
 
         def work() -> None:
             nonlocal following
-            while self.alive and time.monotonic() < until:
+            while self.alive and not self.stuck and time.monotonic() < until:
                 with self._lock:
                     number = next(waiting, None)
                     if number is None:
@@ -132,7 +133,9 @@ class Attack:
             if done.is_set():
                 self.result.judge(f'case {number}', case, future.result().response, seconds)
             else:
-                self.result.faults.append(f'case {number} ({case.kind}) was never answered')
+                self.stuck = True
+                self.result.faults.append(f'case {number} ({case.kind}) was never answered, with '
+                                          f'these: {self.in_flight}')
 
 
 class Stream:

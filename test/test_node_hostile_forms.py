@@ -7,9 +7,9 @@ Forms and tools that are made to hurt cost their sender time, and nobody else an
 every test run; ``bench/hostile_forms.py`` sends as many as you like.
 """
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -24,6 +24,7 @@ from hostile_requests import hostile_form
 from hostile_requests import hostile_tool
 from hostile_requests import tools_case
 from lfm_ros import msg
+from lfm_ros import srv
 from node_client import Client
 from node_client import query
 from node_support import running_node
@@ -36,7 +37,7 @@ SEED = os.environ.get('LFM_ROS_HOSTILE_SEED', '1')
 TIMEOUT = 3.0
 R = msg.Response
 COUNTS = '((a{1000}){1000}){1000}'
-PRIMES = (1009, 1013, 1019, 10 ** 6 + 3, 10 ** 9 + 7)
+MULTIPLES = {'allOf': [{'type': 'integer', 'multipleOf': n} for n in (2, 3, 101, 1001, 0.06)]}
 MANY = {f'p{i}': {} for i in range(5000)}
 PATTERNS = {'allOf': [{'type': 'string', 'pattern': str(i)} for i in range(300)]}
 
@@ -52,8 +53,7 @@ NAMED: dict[str, dict[str, Any]] = {
     'an intersection of 300': hostile_form(grammar='start: A\nA: ' + ' & '.join(
         f'/.*{i}.*/' for i in range(300))),
     'an intersection of 300 patterns': hostile_form(json_schema=dump(PATTERNS)),
-    'multiples of five numbers': hostile_form(json_schema=dump({'allOf': [
-        {'type': 'integer', 'multipleOf': n} for n in PRIMES]})),
+    'multiples of five numbers': hostile_form(json_schema=dump(MULTIPLES)),
     'a count of counts of counts': hostile_form(regex=COUNTS),
     'a count of counts of counts, later': hostile_form(grammar=f'start: "xyz" /{COUNTS}/'),
     '10,000 optional rules': hostile_form(
@@ -61,20 +61,14 @@ NAMED: dict[str, dict[str, Any]] = {
     '5,000 properties': hostile_form(json_schema=dump({'properties': MANY})),
     'a parameter that counts to the left': hostile_form(
         grammar='start: p::0\np::_: p::incr(_) "a" | ""'),
-    'a literal of 60,000 characters': hostile_form(grammar=f'start: "{"ab" * 30_000}"'),
     'a number of 400 digits': hostile_form(
         json_schema='{"type": "integer", "minimum": 1%s}' % ('0' * 400)),
+    'a tool: multiples of five numbers': hostile_tool(dump(
+        {'properties': {'x': MULTIPLES}, 'required': ['x']})),
     'a tool: 100 patterns': hostile_tool(dump({'properties': {'x': {'allOf': [
-        {'type': 'string', 'pattern': str(i)} for i in range(100)]}}, 'required': ['x']})),
-    'a tool: multiples of five numbers': hostile_tool(dump({'properties': {'x': {'allOf': [
-        {'type': 'integer', 'multipleOf': n} for n in PRIMES]}}, 'required': ['x']})),
+        {'pattern': str(i)} for i in range(100)]}}, 'required': ['x']})),
     'a tool: a count of counts of counts': hostile_tool(dump(
         {'properties': {'x': {'type': 'string', 'pattern': COUNTS}}, 'required': ['x']})),
-    'a tool: 400 nested items': hostile_tool(dump({
-        'properties': {'x': {'$ref': '#/$defs/0'}}, '$defs': chain(
-            400, lambda r: {'items': r})['$defs']})),
-    'a tool: 1,200 properties': hostile_tool(dump({'properties': {
-        'x': {'properties': {f'p{i}': {} for i in range(1200)}}}})),
     'a tool: required is no list': hostile_tool('{"properties": {"x": {}}, "required": 5}')}
 
 
@@ -86,27 +80,19 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def seconds_of(client: Client, fields: dict[str, Any]) -> tuple[float, msg.Response]:
-    """Ask, and return the seconds until the answer, and the answer."""
-    started = time.monotonic()
-    response = client.ask_query(query(**fields))
-    return time.monotonic() - started, response
-
-
 @pytest.mark.parametrize('name', NAMED)
 def test_a_named_form_is_answered_in_time_and_plain_questions_meanwhile(
         client: Client, name: str) -> None:
-    hostile = {**NAMED[name], 'timeout': TIMEOUT, 'mission_id': 'hostile'}
-    plain = {'prompt': 'Where is the dock?', 'mission_id': 'plain', 'aside': True,
-             'max_tokens': 8, 'timeout': TIMEOUT}
-    process = client.node_process.process
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(seconds_of, client, hostile)
-        seconds, response = seconds_of(client, plain)
-        assert response.error_code == R.NONE, f'{process.poll()}: {response.error_msg}'
-        assert seconds < TIMEOUT
-        seconds, response = asked.result()
-    assert seconds < TIMEOUT + LATE
+    hostile = query(**{**NAMED[name], 'timeout': TIMEOUT, 'mission_id': 'hostile'})
+    process, ended = client.node_process.process, threading.Event()
+    started = time.monotonic()
+    asked = client.call_async(srv.Ask, '~/ask', srv.Ask.Request(query=hostile))
+    asked.add_done_callback(lambda _: ended.set())
+    plain = client.ask('Where is the dock?', mission_id='plain', aside=True, max_tokens=8,
+                       timeout=TIMEOUT)
+    assert plain.error_code == R.NONE, f'{process.poll()}: {plain.error_msg}'
+    assert ended.wait(started + TIMEOUT + LATE - time.monotonic()), 'the form is not answered'
+    response = asked.result().response
     assert response.error_code in EXPECTED, response.error_msg
     assert process.poll() is None
 
