@@ -41,7 +41,7 @@ def read_abilities(folder: Path, session: str) -> Abilities | None:
     try:
         known = json.loads((folder / FILE).read_text())[session]
         return Abilities(**known) if all(isinstance(v, int) for v in known.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -49,7 +49,7 @@ def write_abilities(folder: Path, session: str, abilities: Abilities) -> None:
     """Keep them; a folder that cannot be written to stays as it is: they are tried out again."""
     try:
         known = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         known = {}
     known = known if isinstance(known, dict) else {}
     known[session] = abilities._asdict()

@@ -35,7 +35,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return what is known of a folder; empty when its manifest is missing or damaged."""
     try:
         found = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get('files'), dict) else {}
 
