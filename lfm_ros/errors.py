@@ -4,6 +4,11 @@
 from collections.abc import Iterable
 from enum import IntEnum
 
+# Characters of a sentence; what is longer quotes something from outside, in its middle.
+MAX_MESSAGE_LENGTH = 1000
+MAX_QUOTE_LENGTH = 300
+_ELLIPSIS = ' ... '
+
 
 class ErrorCode(IntEnum):
     """What went wrong; the numbers are those of ``msg/Response``."""
@@ -59,10 +64,12 @@ class LfmError(Exception):
     A failure that the user can understand and mend.
 
     :param code: which failure it is.
-    :param message: one sentence: what is wrong and what to do.
+    :param message: one sentence: what is wrong and what to do. It may quote text from outside:
+        what does not print is written out, and the middle of a very long one is left out.
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
+        message = printable(message, MAX_MESSAGE_LENGTH)
         super().__init__(message)
         self.code = code
         self.message = message
@@ -73,3 +80,32 @@ def few(names: Iterable[str], most: int = 5) -> str:
     every = list(names)
     left = len(every) - most
     return ', '.join([*every[:most], *([f'... and {left} more'] if left > 0 else [])])
+
+
+def printable(text: str, most: int) -> str:
+    """
+    Return text from outside as a terminal and a log may show it.
+
+    :param most: characters of the result; of a longer text only both ends are kept.
+    :returns: one line without control characters, each of which is written as in Python.
+    """
+    text = _ends(text, most)  # first of all: a name may have millions of characters
+    if text.isprintable():
+        return text
+    return _ends(''.join(c if c.isprintable() else _escape(c) for c in text), most)
+
+
+def quote(reason: object) -> str:
+    """Return what a library, a template or a file says, on one line and short."""
+    return printable(' '.join(_ends(str(reason), 8 * MAX_QUOTE_LENGTH).split()), MAX_QUOTE_LENGTH)
+
+
+def _ends(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    end = (most - len(_ELLIPSIS)) // 3
+    return text[:most - len(_ELLIPSIS) - end] + _ELLIPSIS + text[-end:]
+
+
+def _escape(character: str) -> str:
+    return character.encode('unicode_escape').decode('ascii')

@@ -12,7 +12,6 @@ from lfm_ros.cli.main import main
 from lfm_ros.cli.main import make_parser
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import visible
-from lfm_ros.cli.output import VisibleFormatter
 from lfm_ros.errors import few
 from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import OBSERVATION
@@ -20,6 +19,7 @@ from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.request import Answer
 from lfm_ros.missions.request import Piece
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.plain_log import PlainFormatter
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,7 +109,7 @@ def test_errors_and_logs_are_shown_without_controls(tmp_path, capsys):
         make_parser().parse_args(['\x1b[2J'])
     assert harmless(capsys.readouterr().err)
     record = logging.LogRecord('x', logging.WARNING, '', 0, 'damaged: %s', ('\x1b[2J',), None)
-    assert VisibleFormatter('lfm: %(message)s').format(record) == 'lfm: damaged: \\x1b[2J'
+    assert PlainFormatter('lfm: %(message)s').format(record) == 'lfm: damaged: \\x1b[2J'
 
 
 @pytest.mark.parametrize('file', PRINTING, ids=lambda file: f'{file.parent.name}/{file.name}')

@@ -165,7 +165,7 @@ def test_a_text_on_which_the_tokenizer_panics_is_refused_and_the_next_is_answere
     scheduler = Scheduler(MissionStore(model), defaults=Defaults(GREEDY, 6))
     try:
         answer = answer_of(scheduler, BAD_TEXT)
-        assert answer.error_code == ErrorCode.MODEL_RUN_FAILED, answer.error_msg
+        assert answer.error_code == ErrorCode.TOKENIZER_INVALID, answer.error_msg
         assert 'tokenizer' in answer.error_msg and '\n' not in answer.error_msg
         with pytest.raises(LfmError, match='tokenizer'):
             scheduler.observe('m', BAD_TEXT).result(WAIT)

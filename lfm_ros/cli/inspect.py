@@ -9,7 +9,10 @@ from typing import Any
 from lfm_ros.cli.options import open_model
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
+from lfm_ros.errors import printable
 import onnxruntime
+
+MAX_ROW = 4000  # characters; files and types are named as the folder says
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         'fingerprint': info['fingerprint'],
     }
     for name, text in rows.items():
-        print_text(f'{name:<12} {text}')
+        print_text(f'{name:<12} {printable(text, MAX_ROW)}')
     return 0
 
 

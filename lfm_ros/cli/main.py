@@ -22,8 +22,8 @@ from lfm_ros.cli import top
 from lfm_ros.cli.options import add_model_arguments
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
-from lfm_ros.cli.output import VisibleFormatter
 from lfm_ros.errors import LfmError
+from lfm_ros.plain_log import PlainFormatter
 
 VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'missions': missions,
          'bench': bench, 'prepare': prepare, 'top': top}
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors='replace')  # a terminal without UTF-8, a name that is none
     arguments = make_parser().parse_args(argv)
     if logging.lastResort:  # what the missions have to say goes to stderr
-        logging.lastResort.setFormatter(VisibleFormatter(f'{arguments.prog}: %(message)s'))
+        logging.lastResort.setFormatter(PlainFormatter(f'{arguments.prog}: %(message)s'))
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()  # at the exit it would be too late to say what is wrong

@@ -9,7 +9,6 @@ in them could move the cursor, colour, or type: all that is printed goes through
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 from typing import TextIO
 from unicodedata import category
@@ -18,14 +17,6 @@ from unicodedata import category
 _HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')
 _JOINERS = '\u200c\u200d'  # Persian and emoji are written with them
 _LAYOUT = '\n\t'
-
-
-class VisibleFormatter(logging.Formatter):
-    """Formats records of a log for a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record, controls made visible."""
-        return visible(super().format(record))
 
 
 def visible(text: str, layout: str = _LAYOUT) -> str:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
 import hashlib
-import json
-import mmap
 import os
 from pathlib import Path
-from pathlib import PurePath
-import re
 from typing import Any
 
+from lfm_ros.engine.graph_check import check_inside
+from lfm_ros.engine.graph_check import external_files
+from lfm_ros.engine.model_file import damaged
+from lfm_ros.engine.model_file import open_regular
+from lfm_ros.engine.model_file import read_settings
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
@@ -37,9 +38,6 @@ VISION_STEMS = ('vision_encoder', 'embed_images', 'vision')
 # An encoder in 4 bits sees badly (Liquid4All/onnx-export), so those come last.
 VISION_VARIANTS = ('q8', 'fp32', 'fp16', 'uint8', 'int8', 'q4', 'q4f16', 'bnb4', 'q2', 'q1')
 
-# An entry of TensorProto.external_data (onnx.proto): its key, then the length of the file name.
-_LOCATION = re.compile(rb'\x0a\x08location\x12[\x01-\x7f]', re.DOTALL)
-
 # The settings that are read here and what they must be.
 _TYPES: dict[str, type] = {
     **dict.fromkeys(('text_config', 'model', 'decoder', 'vision', 'embedding'), dict),
@@ -48,9 +46,8 @@ _TYPES: dict[str, type] = {
                      'num_key_value_heads', 'conv_L_cache', 'context_length',
                      'max_position_embeddings'), int)}
 
-_POINTER = b'version https://git-lfs'
-# Files that hold no weights. Where there are no others, the graph need not be searched.
-_SMALL = ('.onnx', '.json', '.jinja', '.md', '.txt', '.model')
+_LARGEST = 1 << 31  # of these numbers
+_DEEPEST = 8  # settings of models inside of each other; there are three
 _SAMPLE_ABOVE = 16 << 20
 _SAMPLE_BLOCKS = 64
 _SAMPLE_BYTES = 64 << 10
@@ -89,9 +86,13 @@ class ModelFolder:
         return self.config.get('text_config') or self.config
 
     def file(self, name: str) -> Path | None:
-        """Return the path of a file beside the config or beside the graph, if it is there."""
+        """
+        Return the path of a file beside the config or beside the graph, if it is there.
+
+        What is there and no file is returned, too: whoever reads it will refuse it.
+        """
         for folder in (self.root, self.graph.parent):
-            if (folder / name).is_file():
+            if os.path.lexists(folder / name):
                 return folder / name
         return None
 
@@ -109,8 +110,8 @@ class ModelFolder:
         if self.embedding:
             graphs += [self.embedding, *([self.vision] if self.vision else [])]
             names += ['preprocessor_config.json', 'processor_config.json']
-        return [*(file for graph in graphs for file in (graph, *_weights(graph))),
-                *(p for p in map(self.file, names) if p)]
+        return [*(file for graph in graphs for file in (graph, *external_files(graph))),
+                *(p for p in map(self.file, names) if p and p.is_file())]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,19 +120,25 @@ class ModelFolder:
 
         Files above 16 MiB are sampled (both ends and 64 blocks of 64 KiB), so that a robot does
         not read a gigabyte twice at every start.
+
+        :raises LfmError: MODEL_DAMAGED, when one of them cannot be read.
         """
         digest = hashlib.sha256()
         for path in self.files:
-            size = path.stat().st_size
-            digest.update(f'{path.name}:{size}\n'.encode())
-            add_content(digest, path)
+            try:
+                size = path.stat().st_size
+                digest.update(os.fsencode(f'{path.name}:{size}\n'))
+                add_content(digest, path)
+            except (OSError, ValueError) as error:
+                raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} cannot be read ({error}): copy '
+                               'the model folder again, or check its permissions') from error
         return digest.hexdigest()
 
 
 def add_content(digest: Any, path: Path) -> None:
-    """Add what is in a file to a digest of hashlib; of a large file only samples."""
+    """Add what is in a regular file to a digest of hashlib; of a large file only samples."""
     size = path.stat().st_size
-    with path.open('rb') as stream:
+    with open_regular(path) as stream:
         if size <= _SAMPLE_ABOVE:
             digest.update(stream.read())
             return
@@ -142,34 +149,29 @@ def add_content(digest: Any, path: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, or say that the file is damaged."""
-    try:
-        value = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} cannot be read as JSON ({error}): '
-                       'copy the model folder again') from error
-    if not isinstance(value, dict):
-        raise LfmError(ErrorCode.MODEL_DAMAGED,
-                       f'{path} does not hold a JSON object: copy the model folder again')
-    return _checked(path, value)
+    return _checked(path, read_settings(path))
 
 
-def _checked(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, settings: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """Refuse settings of another type than is known; null is the same as nothing."""
+    if depth > _DEEPEST:
+        raise damaged(path, 'models stand inside of each other')
     settings = {name: value for name, value in settings.items() if value is not None}
     for name, value in settings.items():
         known = _TYPES.get(name)
-        if known and not isinstance(value, known) or known is int and value < 0:
+        if known and type(value) is not known or known is int and not 0 <= value < _LARGEST:
             raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} cannot be used, its {name} is '
-                           f'{str(value)[:80]!r}: copy the model folder again')
+                           f'{_shown(value)}: copy the model folder again')
         if known is dict:
-            settings[name] = _checked(path, value)
+            settings[name] = _checked(path, value, depth + 1)
     return settings
 
 
-def is_lfs_pointer(path: Path) -> bool:
-    """Tell whether Git has put a pointer in place of a large file."""
-    with path.open('rb') as stream:
-        return stream.read(len(_POINTER)) == _POINTER
+def _shown(value: Any) -> str:
+    """Return a setting for an error: a list may be nested deeply, a number have many digits."""
+    return f'{value!r:.80}' if isinstance(value, (str, float, bool)) else \
+        str(value) if isinstance(value, int) and abs(value) < 1 << 64 else \
+        'too large a number' if isinstance(value, int) else f'a {type(value).__name__}'
 
 
 def find_model(path: str | Path, variant: str = '', image_variant: str = '') -> ModelFolder:
@@ -199,7 +201,7 @@ def find_model(path: str | Path, variant: str = '', image_variant: str = '') -> 
     if root.name == 'onnx' and (root.parent / 'config.json').is_file():
         root = root.parent
     genai_path = root / 'genai_config.json'
-    genai = read_json(genai_path) if genai_path.is_file() else {}
+    genai = read_json(genai_path) if os.path.lexists(genai_path) else {}
     graph = location if location.is_file() else _choose_graph(root, genai, variant)
     folder = ModelFolder(root, graph, genai=genai)
     named = [genai.get('model', {}).get(part, {}).get('filename') or ''
@@ -228,8 +230,8 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
                        f'of {_names(graphs, root) or "no .onnx files at all"}')
     named = genai.get('model', {}).get('decoder', {}).get('filename')
     if named:
-        _check_inside(named, root)
-        if (root / named).is_file():
+        check_inside(named, root)
+        if os.path.isfile(root / named):  # whatever its name is
             return root / named
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'genai_config.json names {named}, which is '
                        f'not in {root}: copy the model folder again')
@@ -265,38 +267,14 @@ def _choose_part(root: Path, graph: Path, stems: Sequence[str], named: str,
     elif named:
         names.insert(0, named)
     for name in names:
-        _check_inside(name, root)
+        check_inside(name, root)
         for folder in (graph.parent, root, root / 'onnx'):
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):
                 return folder / name
     if wanted:
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f"{root} has no vision encoder '{wanted}': set "
                        'image.variant to one that is there, or to nothing')
     return None
-
-
-def _weights(graph: Path) -> list[Path]:
-    """Return the files of external data that a graph names, as far as they are there."""
-    others = [p for p in graph.parent.iterdir() if p.suffix not in _SMALL]
-    if not others or not graph.stat().st_size:
-        return []
-    with graph.open('rb') as stream, \
-            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        names = {content[m.end():m.end() + content[m.end() - 1]]
-                 for m in _LOCATION.finditer(content)}
-    for name in names:
-        _check_inside(os.fsdecode(name), graph.parent)
-    paths = (graph.parent / os.fsdecode(name) for name in sorted(names))
-    return [path for path in paths if path.is_file()]
-
-
-def _check_inside(name: str, root: Path) -> None:
-    """Refuse a file outside of the folder; links in it may lead anywhere, its owner made them."""
-    path = PurePath(name)
-    if path.is_absolute() or '..' in path.parts:
-        raise LfmError(ErrorCode.MODEL_FOREIGN, f'the model in {root} refers to {name!r} outside '
-                       'of its folder: copy the file into it, or take the model from a source you '
-                       'trust')
 
 
 def _names(graphs: list[Path], root: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 import re
 from typing import Any
 
@@ -25,9 +26,11 @@ SLOT = 'slot.'       # slot.1.past_key_values.2.key: of the second state of the 
 HISTORY = 'history.'  # history.0: all columns that the windows of a call were cut from
 ROWS = 'rows.'        # rows.2.key: what a call with the long attention adds
 
-_KEY_VALUE = re.compile(r'past_key_values\.(\d+)\.(key|value)')
-_CONV_D1 = re.compile(r'past_conv\.(\d+)')      # transformers.js: L columns
-_CONV_D2 = re.compile(r'past\.(\d+)\.conv')     # onnxruntime-genai >= 0.16: L-1 columns
+MAX_ROW_BYTES = 64 << 20  # of a part of the state; those of the field have some kB
+
+_KEY_VALUE = re.compile(r'past_key_values\.(\d{1,6})\.(key|value)')
+_CONV_D1 = re.compile(r'past_conv\.(\d{1,6})')      # transformers.js: L columns
+_CONV_D2 = re.compile(r'past\.(\d{1,6})\.conv')     # onnxruntime-genai >= 0.16: L-1 columns
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class StateTensor:
     @property
     def row_bytes(self) -> int:
         """Return bytes per token for keys and values, bytes in all for a convolution."""
-        return int(np.prod([n for n in self.shape if n])) * self.dtype.itemsize
+        return math.prod(n for n in self.shape if n) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,9 @@ def _state_tensor(item: Any, config: dict[str, Any], head_dim: int) -> tuple[Sta
     if not all(n > 0 for i, n in enumerate(shape) if not (state.grows and i == 2)):
         raise LfmError(ErrorCode.MODEL_FOREIGN, f'the size of {name} is open in the graph '
                        f'({item.shape}) and config.json does not give it: add config.json')
+    if state.row_bytes > MAX_ROW_BYTES:
+        raise LfmError(ErrorCode.MODEL_FOREIGN, f'{name} would take {state.row_bytes} bytes for '
+                       'one token: export the model again, and copy its config.json')
     return state, dialect
 
 

@@ -24,6 +24,8 @@ from lfm_ros.engine.graph import GraphSignature
 from lfm_ros.engine.graph import read_signature
 from lfm_ros.engine.image_processor import ImageProcessor
 from lfm_ros.engine.image_processor import ImageSettings
+from lfm_ros.engine.opening_limit import limited
+from lfm_ros.engine.opening_limit import opening_seconds
 from lfm_ros.engine.rotary import Rotary
 from lfm_ros.engine.rotary_probe import proved_rotary
 from lfm_ros.engine.run_errors import SizesDisagree
@@ -121,6 +123,17 @@ class Model:
         self._tokenizer: Tokenizer | None = None
         self._template: ChatTemplate | None = None
         self._embedder: Embedder | None = None
+        files = [p for p in self.folder.files if p.is_file()]
+        try:
+            with limited(opening_seconds(files), f'the model {self.folder.root}', self._end_run):
+                self._load(speaks)
+        except MemoryError as error:
+            raise LfmError(ErrorCode.OUT_OF_MEMORY, f'there is not enough memory for the model '
+                           f'{self.folder.root}: use a smaller one, or a shorter '
+                           'model.context_length') from error
+
+    def _load(self, speaks: bool) -> None:
+        """Open all parts of the folder."""
         # The second try is outside of the handler, whose error holds the first session.
         opened = self._open() or self._open(reuse=False)
         assert opened, 'without reuse of memory, sizes cannot disagree'
@@ -271,6 +284,11 @@ class Model:
             'fingerprint': self.folder.fingerprint,
         }
 
+    def _end_run(self, _: LfmError) -> None:
+        """End the run in progress, for whom opening takes too long."""
+        if run := self.runs.current:
+            run.interrupt.end_overdue(run.seconds)
+
     def _open(self, reuse: bool = True
               ) -> tuple[onnxruntime.InferenceSession, GraphSignature, Runner] | None:
         """Open and try the graph; None when it must be opened without reuse of memory."""
@@ -337,7 +355,7 @@ class Model:
         """Return the id that stands for a piece of an image, -1 if no file tells."""
         for settings in (self.folder.config, self.folder.genai.get('model', {})):
             for name in ('image_token_id', 'image_token_index'):
-                if isinstance(settings.get(name), int):
+                if type(settings.get(name)) is int:
                     return int(settings[name])
         return -1
 
@@ -381,7 +399,7 @@ class Model:
                          self.folder.config, self.folder.text_config):
             value = settings.get('eos_token_id')
             values = value if isinstance(value, list) else [value]
-            found.update(i for i in values if isinstance(i, int))
+            found.update(i for i in values if type(i) is int and 0 <= i < self.vocabulary)
         if self._tokenizer:
             ids = [*map(self._tokenizer.id_of, END_TOKENS)]
             if self._template:

@@ -8,18 +8,26 @@ from functools import cached_property
 import hashlib
 import io
 from typing import Protocol
-import warnings
 
+from lfm_ros.engine.image_file import image_size
+from lfm_ros.engine.image_file import strip
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 import numpy as np
 from PIL import Image
-from PIL import ImageOps
 
 MOST_PIXELS = 64_000_000  # of an image that comes in; a camera of a robot has 1 to 12 million
+MAX_SIDE = 65_535  # as JPEG allows; every row of pixels takes memory of its own beside them
 MOST_TILES = 100  # of a picture; a tokenizer has tags for so many
-FORMATS = ('JPEG', 'PNG')
 PIXEL_MEMORY = 16  # bytes per pixel that decoding and resizing take; Pillow has 4 per copy
+
+
+# How to turn an image of each orientation of EXIF to see it upright.
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}
 
 
 class ImageSource(Protocol):
@@ -61,9 +69,9 @@ class EncodedImage:
     def memory(self) -> int:
         """Return about how many bytes it takes to decode and resize it, by its header."""
         try:
-            with Image.open(io.BytesIO(self.data), formats=FORMATS) as image:
-                return PIXEL_MEMORY * image.width * image.height
-        except Exception:  # decode() says what is wrong with it
+            width, height = image_size(self.data)
+            return PIXEL_MEMORY * width * height
+        except ValueError:  # decode() says what is wrong with it
             return 0
 
     def pixels(self) -> np.ndarray:
@@ -139,28 +147,30 @@ def decode(data: bytes) -> np.ndarray:
     :raises LfmError: INVALID_IMAGE.
     """
     try:
-        with warnings.catch_warnings(), \
-                Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            warnings.simplefilter('ignore')  # of damaged EXIF data, say
-            # Known from the header; nothing is decoded yet.
+        # Known from the header; nothing is decoded yet.
+        check_size(*image_size(data))
+        file = strip(data)
+        with Image.open(io.BytesIO(file.data), formats=[file.kind]) as image:
             check_size(*image.size)
-            return to_rgb(image)
+            return to_rgb(image, file.orientation)
     except LfmError:
         raise
-    except Image.DecompressionBombError as error:
-        raise _too_large('an image has more pixels than any camera gives') from error
     except Exception as error:  # Pillow raises nearly anything for damaged files
         head = bytes(data[:8])
         known = head.startswith((b'\xff\xd8', b'\x89PNG'))
-        reason = f'it is damaged or cut off ({error})' if known else \
+        reason = f'it is damaged or cut off ({quote(error)})' if known else \
             'it is neither JPEG nor PNG' if head else 'it is empty'
         raise invalid(f'an image of {len(data)} bytes cannot be used, {reason}: send a whole '
                       'JPEG or PNG file') from error
 
 
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Return the pixels of an image of Pillow, uint8 RGB ``[height, width, 3]``."""
-    turned = ImageOps.exif_transpose(image) or image
+def to_rgb(image: Image.Image, orientation: int = 1) -> np.ndarray:
+    """
+    Return the pixels of an image of Pillow, uint8 RGB ``[height, width, 3]``.
+
+    :param orientation: 1 to 8, as EXIF counts them.
+    """
+    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     if turned.mode.startswith('I'):  # 16 bits; Pillow would cut them off at 255
         high = np.asarray(turned).astype(np.uint32) >> 8
         return np.repeat(np.minimum(high, 255).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -178,12 +188,10 @@ def check_size(width: int, height: int) -> None:
     """Refuse an image that is empty, or larger than a camera's."""
     if width < 1 or height < 1:
         raise invalid(f'an image is {width} x {height} pixels: send one that is not empty')
-    if width * height > MOST_PIXELS:
-        raise _too_large(f'an image is {width} x {height} pixels')
-
-
-def _too_large(what: str) -> LfmError:
-    return invalid(f'{what} and may have {MOST_PIXELS // 1_000_000} million: send a smaller one')
+    if width * height > MOST_PIXELS or max(width, height) > MAX_SIDE:
+        raise invalid(f'an image is {width} x {height} pixels and may have '
+                      f'{MOST_PIXELS // 1_000_000} million, {MAX_SIDE} along a side: send a '
+                      'smaller one')
 
 
 def invalid(message: str) -> LfmError:

@@ -130,7 +130,7 @@ class Runs:
         run = self.current = Run(interrupt or Interrupt())
         try:
             return work(run.interrupt.options(shrink))
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, LfmError):
             raise
         except BaseException as error:  # one class for every status, and panics of Rust
             raise run.interrupt.reason() or run_error(error, what) from error

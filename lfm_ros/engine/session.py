@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 import re
 
-from lfm_ros.engine.folder import is_lfs_pointer
+from lfm_ros.engine.graph_check import check_graph
+from lfm_ros.engine.model_file import is_lfs_pointer
 from lfm_ros.engine.run_errors import ran_out_of_memory
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 import onnxruntime
 
 CPU = 'CPUExecutionProvider'
@@ -40,7 +42,7 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
         raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'this build of ONNX Runtime has no '
                        f'{", ".join(missing) or "provider of an empty list"}: choose from '
                        f'{", ".join(onnxruntime.get_available_providers())}')
-    _check_readable(graph)
+    check_graph(graph)
     options = session_options(threads, reuse, arena, spinning)
     if prepacked:
         # Optimising it again would be slow, and fold constants into memory of its own.
@@ -51,6 +53,7 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
                                                enable_fallback=False)
     except Exception as error:  # ONNX Runtime raises a different class for every status
         raise _explain(graph, str(error), providers[0]) from error
+    _check_names(graph, session)
     # When the library of CUDA does not load, ONNX Runtime goes on with what is left.
     if session.get_providers()[0] != providers[0]:
         raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'ONNX Runtime could not load '
@@ -93,22 +96,19 @@ def _make_arena() -> None:
                                   onnxruntime.OrtMemType.DEFAULT), None)
 
 
-def _check_readable(path: Path) -> None:
+def _check_names(graph: Path, session: onnxruntime.InferenceSession) -> None:
+    """Refuse names that cannot be read: asking for them raises an error, at every place."""
     try:
-        pointer, empty = is_lfs_pointer(path), not path.stat().st_size
-    except OSError as error:
-        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{path} cannot be read '
-                       f'({error.strerror}): check its permissions') from error
-    if pointer:
-        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is a Git LFS pointer, not the model: '
-                       "run 'git lfs pull' in its repository")
-    if empty:
-        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} is empty: copy the model again')
+        for item in (*session.get_inputs(), *session.get_outputs()):
+            _ = item.name, item.type, item.shape
+    except UnicodeDecodeError as error:
+        raise LfmError(ErrorCode.MODEL_DAMAGED, f'{graph} has an input or output whose name is '
+                       'not UTF-8: copy it again or export it anew') from error
 
 
 def _explain(graph: Path, text: str, provider: str) -> LfmError:
     """Return the error whose sentence says what ONNX Runtime meant (texts of 1.23 to 1.31)."""
-    short = ' '.join(text.split())[:300]
+    short = quote(text)
     if ran_out_of_memory(text):
         return _too_large(graph, short)
     if provider != CPU and re.search(r'load library|shared object|driver|CUDA|CUDNN|CUBLAS|'

@@ -4,24 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 import json
 import re
 from typing import Any
 
-from jinja2 import nodes
-from jinja2 import TemplateError
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from lfm_ros.engine.calling import CallDialect
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.model_file import MAX_TEMPLATE_BYTES
+from lfm_ros.engine.model_file import read_text
+from lfm_ros.engine.template_process import RenderError
+from lfm_ros.engine.template_process import SHARED
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 
 # What LFM2 uses; for folders whose tokenizer has its tokens but whose template was not copied.
 CHATML = ("{{- bos_token -}}{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' + "
@@ -31,7 +28,6 @@ CHATML = ("{{- bos_token -}}{%- for m in messages -%}{{- '<|im_start|>' + m.role
 _SLOT = re.compile('\ue000(\\d+)\ue001')  # stands in the template for text from outside
 _TOOL_SLOTS = 100  # number of the first one in the description of tools
 _SLOT_MARK = re.compile('[\ue000\ue001]')
-_MOST_STEPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -68,26 +64,21 @@ class ResultFrame:
 
 class ChatTemplate:
     """
-    A Jinja chat template, run in a sandbox.
+    A Jinja chat template, run in a sandbox in another process.
 
     :param source: Jinja, as in tokenizer_config.json.
     :param tokens: special tokens by name, such as ``bos_token``.
     """
 
     def __init__(self, source: str, tokens: dict[str, str], tokenizer: Tokenizer) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True,
-            extensions=[_Generation, 'jinja2.ext.loopcontrols'])
-        environment.filters['tojson'] = _tojson
-        environment.globals['raise_exception'] = _raise
-        environment.globals['range'] = self._range
-        environment.globals['strftime_now'] = lambda form: datetime.now().strftime(form)
         self._tokens = tokens
         self._tokenizer = tokenizer
         try:
-            self._template = environment.from_string(source)
+            if not isinstance(source, str) or len(source) > MAX_TEMPLATE_BYTES:
+                raise ValueError('it is no text, or longer than 1 MiB')
+            self._source = source
             self.frame, self._default_head = self._split()
-        except Exception as error:  # a template is a program, it may raise anything
+        except (RenderError, ValueError) as error:
             raise _invalid(error) from error
 
     @classmethod
@@ -97,7 +88,7 @@ class ChatTemplate:
         source: Any = settings.get('chat_template')
         if path := folder.file('chat_template.jinja'):
             try:
-                source = path.read_text(encoding='utf-8')
+                source = read_text(path, MAX_TEMPLATE_BYTES)
             except (OSError, ValueError) as error:
                 raise _invalid(error) from error
         elif not source:
@@ -134,9 +125,9 @@ class ChatTemplate:
         try:
             ids = self._head_of(messages, system_prompt, tools)
             told = not tools or ids != self._head_of(messages, system_prompt)
-        except Exception as error:
+        except (RenderError, ValueError) as error:
             if tools:
-                raise _cannot_call(f'it fails with them: {error}') from error
+                raise _cannot_call(f'it fails with them: {quote(error)}') from error
             raise _invalid(error, 'with a system prompt') from error
         if not told:
             raise _cannot_call('it leaves them out')
@@ -160,8 +151,8 @@ class ChatTemplate:
                                                 _message('tool', 4)])[0][3]))
             if opened[:len(close)] != close:
                 raise ValueError('it closes an answer differently when a result follows')
-        except Exception as error:  # a template is a program, it may raise anything
-            raise _cannot_call(f'it fails with their results: {error}') from error
+        except (RenderError, ValueError) as error:
+            raise _cannot_call(f'it fails with their results: {quote(error)}') from error
         return ResultFrame(opened[len(close):], in_user, following, to_user, to_answer)
 
     def _split(self) -> tuple[Frame, list[int]]:
@@ -221,37 +212,17 @@ class ChatTemplate:
             described = [{'type': 'function', 'function': tool} for tool in described]
         return described, texts
 
-    def _range(self, *bounds: int) -> range:
-        """Bound the loops of one rendering, so that no template runs for ever."""
-        numbers = range(*bounds)
-        self._steps += len(numbers)
-        if self._steps > _MOST_STEPS:
-            raise OverflowError(f'it counts further than {_MOST_STEPS}')
-        return numbers
-
     def _parts(self, messages: list[dict[str, str]], prompt: bool = True,
                tools: list[Any] | None = None) -> tuple[list[str], list[int]]:
         """Render, and return the text around the slots, and the numbers of the slots."""
-        self._steps = 0
-        text = self._template.render(
-            messages=messages, add_generation_prompt=prompt, tools=tools, documents=None,
-            **self._tokens)
+        text = SHARED.render(self._source, {
+            **self._tokens, 'messages': messages, 'add_generation_prompt': prompt,
+            'tools': tools, 'documents': None})
         parts = _SLOT.split(text)
         slots = [int(number) for number in parts[1::2]]
         if [_slot(n) for n in slots if n < _TOOL_SLOTS] != [m['content'] for m in messages]:
             raise ValueError('it does not write every message once and in order')
         return parts[::2], slots
-
-
-class _Generation(Extension):
-    """The tag ``{% generation %}`` of transformers, which marks what the model says."""
-
-    tags = {'generation'}
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return the body of the block as it is."""
-        next(parser.stream)
-        return parser.parse_statements(('name:endgeneration',), drop_needle=True)
 
 
 def _common_start(one: list[int], other: list[int]) -> int:
@@ -268,14 +239,6 @@ def _message(role: str, slot: int) -> dict[str, str]:
     return {'role': role, 'content': _slot(slot)}
 
 
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: str) -> None:
-    raise TemplateError(message)
-
-
 def _cannot_call(reason: str) -> LfmError:
     return LfmError(ErrorCode.UNSUPPORTED, 'the chat template of this model cannot tell it of '
                     f'tools ({reason}): send no tools, or use the chat_template.jinja that was '
@@ -283,7 +246,7 @@ def _cannot_call(reason: str) -> LfmError:
 
 
 def _invalid(error: Exception, when: str = '') -> LfmError:
-    kind = 'tries what a template may not do' if isinstance(error, SecurityError) else 'fails'
-    reason = ' '.join(str(error).split()) or type(error).__name__
+    kind = 'tries what a template may not do' if getattr(error, 'forbidden', False) else 'fails'
+    reason = quote(error) or type(error).__name__
     return LfmError(ErrorCode.TEMPLATE_INVALID, f'the chat template {kind}{when and " " + when} '
                     f'({reason}): use the chat_template.jinja that was published with the model')

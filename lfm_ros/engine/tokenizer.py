@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
 import re
 
-from lfm_ros.engine.folder import is_lfs_pointer
 from lfm_ros.engine.folder import ModelFolder
+from lfm_ros.engine.model_file import is_lfs_pointer
+from lfm_ros.engine.model_file import MAX_TOKENIZER_BYTES
+from lfm_ros.engine.model_file import read_bytes
 from lfm_ros.engine.runs import Runs
+from lfm_ros.engine.text_growth import growth
+from lfm_ros.engine.text_growth import MAX_GROWTH
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 import tokenizers
 
 _REPLACEMENT = '\ufffd'
@@ -19,6 +27,8 @@ _REPLACEMENT = '\ufffd'
 _NOT_UTF8 = re.compile('[\ufffd\ud800-\udfff]')
 _LONGEST = 8  # tokens; no character is spread over more
 _UTF8_BYTES = 4  # of the longest character
+MAX_ADDED_TOKENS = 20_000  # the field has 6,500 (Gemma 3); they are searched for in every text
+_PROBE = 'Hello <|x|> \u00e9\n'
 _MARKER = re.compile(r'<.+>|\[.+\]', re.DOTALL)
 
 
@@ -28,6 +38,7 @@ class Tokenizer:
 
     :param inner: a tokenizer of the library ``tokenizers``.
     :param runs: makes its calls: the expressions of some tokenizers take for ever on some texts.
+    :raises ValueError: when no text may be given to it.
     :ivar size: how many ids a graph must know: one more than the highest.
     :ivar longest: the most characters that one token stands for.
     """
@@ -38,6 +49,10 @@ class Tokenizer:
         self._inner = inner
         self._runs = runs or Runs()
         added = inner.get_added_tokens_decoder()
+        if len(added) > MAX_ADDED_TOKENS:
+            raise ValueError(f'it adds {len(added)} tokens to its vocabulary')
+        if growth(inner) > MAX_GROWTH:
+            raise ValueError(f'it makes a text more than {MAX_GROWTH} times longer')
         # Some models (LFM2.5) do not call their tool tokens special, yet they are control tokens.
         # Runs of spaces and other plain words, which some vocabularies add, are not.
         controls = {i: t.content for i, t in added.items()
@@ -58,10 +73,16 @@ class Tokenizer:
             raise LfmError(ErrorCode.TOKENIZER_INVALID, f'{folder.root} has no tokenizer.json: '
                            'copy the tokenizer of the model into it')
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)), runs)
-        except BaseException as error:  # plain Exception, or a panic of Rust
-            hint = "it is a Git LFS pointer, run 'git lfs pull'" if is_lfs_pointer(path) else \
-                f'{error}: copy it again'
+            with _panics():
+                content = read_bytes(path, MAX_TOKENIZER_BYTES)
+                tokenizer = cls(tokenizers.Tokenizer.from_buffer(content), runs)
+                del content
+                tokenizer.opening_ids()
+                tokenizer.decode(tokenizer.encode_control(_PROBE))
+            return tokenizer
+        except Exception as error:  # the library raises plain Exception
+            hint = "it is a Git LFS pointer, run 'git lfs pull'" if _is_pointer(path) else \
+                f'{quote(error)}: copy it again'
             raise LfmError(ErrorCode.TOKENIZER_INVALID,
                            f'{path} is not a tokenizer: {hint}') from error
 
@@ -75,7 +96,8 @@ class Tokenizer:
 
     def opening_ids(self) -> list[int]:
         """Return the ids that every text begins with, by the tokenizer's own rule."""
-        ids: list[int] = self._inner.encode('').ids
+        with _failing():
+            ids: list[int] = self._inner.encode('').ids
         return ids
 
     def has_control(self, text: str) -> bool:
@@ -90,14 +112,18 @@ class Tokenizer:
 
     def piece(self, token_id: int) -> str:
         """Return what one token stands for, as far as it is text on its own."""
-        return self._inner.decode([token_id], skip_special_tokens=False)
+        with _failing():
+            return self._inner.decode([token_id], skip_special_tokens=False)
 
     def encode_control(self, text: str) -> list[int]:
         """Encode text of a template, in which control tokens mean what they say."""
         # encode() would keep all other threads waiting, this lets go of the interpreter's lock.
-        ids: list[int] = self._runs.call(
-            lambda _: self._inner.encode_batch_fast([text], add_special_tokens=False)[0].ids,
-            what='tokenizer')
+        ids: list[int] = self._runs.call(lambda _: self._encode(text), what='tokenizer')
+        return ids
+
+    def _encode(self, text: str) -> list[int]:
+        with _failing():
+            ids: list[int] = self._inner.encode_batch_fast([text], add_special_tokens=False)[0].ids
         return ids
 
     def encode(self, text: str) -> list[int]:
@@ -121,8 +147,9 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids without special tokens."""
-        return self._inner.decode([i for i in ids if i not in self._special],
-                                  skip_special_tokens=False)
+        with _failing():
+            return self._inner.decode([i for i in ids if i not in self._special],
+                                      skip_special_tokens=False)
 
     def stream(self) -> TextStream:
         """Return a decoder for ids that come one by one."""
@@ -212,3 +239,38 @@ def check_text(text: str, what: str) -> None:
     if bad := _NOT_UTF8.search(text):
         raise LfmError(ErrorCode.INVALID_TEXT, f'the {what} was not valid UTF-8 when it was '
                        f'sent (character {bad.start() + 1}): encode it as UTF-8')
+
+
+@contextmanager
+def _panics() -> Iterator[None]:
+    """
+    Make a panic of the library an error like others.
+
+    It comes as an exception that nothing catches which means to catch all errors.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != 'PanicException':  # of pyo3, which has no module to import
+            raise
+        raise ValueError(quote(error)) from error
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Make an error of the library in the middle of a text one that tells what to do."""
+    try:
+        with _panics():
+            yield
+    except TypeError:  # of the caller
+        raise
+    except Exception as error:  # as above
+        raise LfmError(ErrorCode.TOKENIZER_INVALID, 'the tokenizer of the model fails at a text '
+                       f'({quote(error)}): copy tokenizer.json of the model again') from error
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        return is_lfs_pointer(path)
+    except OSError:
+        return False

@@ -10,6 +10,7 @@ from typing import Any
 
 from lfm_ros.engine.model import DEFAULT_CONTEXT
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node import parameters
 from lfm_ros.node.deferred import run_later
@@ -87,7 +88,7 @@ class LfmNode(LifecycleNode):
                 f'model.context_length is {wanted} but the model was made for '
                 f'{model.context_length} tokens: that is what a mission can hold')
         self.get_logger().info(
-            f'opened {model.name} ({self._host.description["graph"]}) in '
+            f'opened {quote(model.name)} ({quote(self._host.description["graph"])}) in '
             f'{time.monotonic() - started:.2f} s: context {model.context_length} tokens, '
             f'{self._host.description["state_bytes_token"]} bytes of state per token')
         return self._report(super().on_configure(state))

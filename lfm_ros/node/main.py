@@ -13,6 +13,7 @@ import threading
 import time
 
 from lfm_ros.node.lfm_node import LfmNode
+from lfm_ros.plain_log import PlainFormatter
 from lfm_ros.process import return_large_memory
 import rclpy
 from rclpy.action.server import RCLError
@@ -35,6 +36,7 @@ class _ToRos(logging.Handler):
 
     def __init__(self, logger: RcutilsLogger) -> None:
         super().__init__()
+        self.setFormatter(PlainFormatter())
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -19,8 +19,11 @@ from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.model import EMBEDDING_GRAPH
 from lfm_ros.engine.model import PREFILL_GRAPH
 from lfm_ros.engine.model import VISION_GRAPH
+from lfm_ros.engine.opening_limit import limited
+from lfm_ros.engine.opening_limit import opening_seconds
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 from lfm_ros.files import open_file
 from lfm_ros.prepare import SLOTS
 from lfm_ros.prepare import VERSION
@@ -103,11 +106,12 @@ def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Pat
     staging = Path(mkdtemp(prefix=_BUILDING, dir=entry.parent))
     try:
         try:
-            make_entry(folder, others, staging, what)
+            with limited(opening_seconds(folder.files), f'the model {folder.root}'):
+                make_entry(folder, others, staging, what)
         except (LfmError, OSError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime raises a different class for every status
-            _refuse(staging, what, ' '.join(str(error).split())[:300])
+            _refuse(staging, what, quote(error))
         if entry.exists():
             shutil.rmtree(entry)
         staging.rename(entry)

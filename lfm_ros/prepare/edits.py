@@ -52,7 +52,7 @@ def read_note(graph: Graph) -> dict[str, Any]:
         if item.key == KEY:
             try:
                 note = json.loads(item.value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return {}
             return note if isinstance(note, dict) else {}
     return {}

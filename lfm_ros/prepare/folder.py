@@ -17,6 +17,8 @@ from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.folder import ModelFolder
 from lfm_ros.engine.model import DECODER_GRAPH
 from lfm_ros.engine.model import PREFILL_GRAPH
+from lfm_ros.engine.opening_limit import limited
+from lfm_ros.engine.opening_limit import opening_seconds
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.prepare import prefill
@@ -45,6 +47,7 @@ import numpy as np
 FAST = 'fast'
 INT8 = 'int8'
 
+PREPARE_TIMES = 10  # longer than opening it: texts are read with several graphs
 _COPIED = ('.json', '.jinja', '.txt', '.model', '.md')
 
 
@@ -95,7 +98,9 @@ def prepare(model: str | Path, out: Path, variant: str = '', wishes: Wishes = Wi
         raise _unwritable(out, error) from error
     try:
         _check_room(folder, staging, wishes)
-        report = _write(folder, staging, wishes, progress)
+        seconds = PREPARE_TIMES * opening_seconds(folder.files)
+        with limited(seconds, f'the model {folder.root}'):
+            report = _write(folder, staging, wishes, progress)
         staging.chmod(0o755)
         os.replace(staging, out)
     except OSError as error:

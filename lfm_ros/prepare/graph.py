@@ -10,6 +10,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+from lfm_ros.engine.graph_check import check_graph
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
@@ -181,7 +182,12 @@ class Graph:
 
 
 def load(path: Path) -> Graph:
-    """Read a graph and leave its weights where they are."""
+    """
+    Read a graph and leave its weights where they are.
+
+    :raises LfmError: as :func:`check_graph`, and MODEL_DAMAGED.
+    """
+    check_graph(path)
     try:
         return Graph(onnx.load(path, load_external_data=False))
     except OSError as error:
