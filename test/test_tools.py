@@ -10,6 +10,7 @@ from lfm_ros.engine.grammar_source import GrammarSource
 from lfm_ros.engine.matcher import GrammarMatcher
 from lfm_ros.engine.sampling import Sampler
 from lfm_ros.engine.tools import from_json
+from lfm_ros.engine.tools import LONGEST_TOOL
 from lfm_ros.engine.tools import parse_calls
 from lfm_ros.engine.tools import to_json
 from lfm_ros.engine.tools import Tool
@@ -133,6 +134,34 @@ def test_reading_calls_never_fails_in_another_way(seed):
     except ValueError:
         return
     assert all(isinstance(json.loads(call.arguments), dict) for call in calls)
+
+
+def test_a_tool_that_is_taken_is_taken_from_its_mission_again():
+    names = {f'argument_{n:04}': {'type': 'string'} for n in range(400)}
+    parameters = json.dumps({'properties': names}, separators=(',', ':'))
+    tool = Tool('go', 'x' * (LONGEST_TOOL - len(parameters) - 16), parameters)
+    tool.check()
+    assert [t.name for t in from_json(to_json([tool]))] == ['go']
+    with pytest.raises(LfmError, match='shorten it'):
+        Tool('go', tool.description + 'x' * 40, parameters).check()
+
+
+def test_tools_whose_shared_parts_fill_the_memory_are_refused():
+    shared = {'$defs': {'a': {'enum': ['x' * 14000]}}}
+    properties = {f'a{n}': {'$ref': '#/$defs/a'} for n in range(40)}
+    tools = [Tool(f'go{n}', '', json.dumps({**shared, 'properties': properties}))
+             for n in range(8)]
+    for tool in tools:
+        tool.check()
+    with pytest.raises(LfmError, match='1048576 at most'):
+        open_model().calling.grammar(tools, 'auto')
+    assert open_model().calling.grammar(tools[:1], 'auto')
+
+
+def test_required_parameters_are_a_list_of_names():
+    for wrong in (5, 'place', [1], {'place': True}):
+        with pytest.raises(LfmError, match='"required"'):
+            Tool('go', '', json.dumps({'required': wrong})).check()
 
 
 # How a call is made

@@ -15,10 +15,12 @@ from lfm_ros.engine.tokenizer import TextStream
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.engine.tools import NONE
 from lfm_ros.engine.tools import parse_calls
+from lfm_ros.engine.tools import refusal
 from lfm_ros.engine.tools import REQUIRED
 from lfm_ros.engine.tools import Tool
 from lfm_ros.engine.tools import ToolCall
 
+MAX_GRAMMAR = 1 << 20  # characters that the schemas of all tools make in a grammar
 # Beginning and end of calls, and whether they stand in a list, by the tokens of a tokenizer.
 _DIALECTS = (('<|tool_call_start|>', '<|tool_call_end|>', True),
              ('<tool_call>', '</tool_call>', False))
@@ -66,6 +68,7 @@ class CallDialect:
         Return the Lark grammar of an answer whose calls are well formed.
 
         :param choice: auto, none, required, or the name of the only tool that is to be called.
+        :raises LfmError: INVALID_TOOL, when it would be too long.
         """
         free = '/(.|\\n)*/'
         if self.spoken:
@@ -73,6 +76,7 @@ class CallDialect:
         if choice == NONE:
             return f'start: {free}'
         named = [tool for tool in tools if tool.name == choice]
+        _check_length(named or tools)
         must = bool(named) or choice == REQUIRED
         rules = [] if must else [f'free: {free}']
         numbers = range(len(named or tools))
@@ -160,6 +164,19 @@ class CallReader:
     def _give(self, text: str) -> str:
         self._length += len(text)
         return text
+
+
+def _check_length(tools: Sequence[Tool]) -> None:
+    """Refuse tools whose shared parts, which every argument repeats, would fill the memory."""
+    length = 0
+    for tool in tools:
+        schema = tool.schema
+        shared = len(_json(_shared(tool)))
+        length += len(tool.parameters) + shared * (1 + len(schema['properties']))
+    if length > MAX_GRAMMAR:
+        raise refusal(f'the tools make a grammar of {length} characters, since each argument '
+                      f'repeats the $defs of its tool: send tools that make {MAX_GRAMMAR} at '
+                      'most, with fewer arguments or shorter $defs')
 
 
 def _is_python(tool: Tool) -> bool:

@@ -59,9 +59,9 @@ class Tool:
                           f'{_LONGEST_NAME} letters, digits and underscores')
         for text in (self.description, self.parameters):
             check_text(text, f'tool {self.name}')
-        if len(self.description) + len(self.parameters) > LONGEST_TOOL:
-            raise refusal(f'the tool {self.name} is described in more than {LONGEST_TOOL} '
-                          'characters: shorten it')
+        # White space that others put into JSON does not count, as far as it is no attack.
+        if len(self.description) + len(self.parameters) > 2 * LONGEST_TOOL:
+            raise self._too_long()
         try:
             schema = self.schema
         except (ValueError, TypeError, RecursionError) as error:
@@ -70,6 +70,8 @@ class Tool:
         if too_deep(schema):
             raise refusal(f'parameters of the tool {self.name} nest more than {MAX_NESTING} '
                           'levels deep: flatten them, with $defs and $ref for instance')
+        if len(self.description) + len(_compact(schema)) > LONGEST_TOOL:
+            raise self._too_long()
         properties = schema['properties']
         if schema['type'] != 'object' or not isinstance(properties, dict):
             raise refusal(f'parameters of the tool {self.name} are not those of an object: set '
@@ -82,6 +84,10 @@ class Tool:
             if not _NAME.fullmatch(name) or '.' in name:
                 raise refusal(f'{name[:_LONGEST_NAME]!r} is no name of a parameter of the tool '
                               f'{self.name}: use letters, digits and underscores')
+
+    def _too_long(self) -> LfmError:
+        return refusal(f'the tool {self.name} is described in more than {LONGEST_TOOL} '
+                       'characters: shorten it')
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,10 @@ def parse_calls(text: str, tools: Sequence[Tool] = ()) -> list[ToolCall]:
 def refusal(reason: str) -> LfmError:
     """Return the error of tools that cannot be used."""
     return LfmError(ErrorCode.INVALID_TOOL, reason)
+
+
+def _compact(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, ensure_ascii=False, separators=(',', ':'))
 
 
 def _json_call(call: Any) -> ToolCall:
