@@ -14,6 +14,8 @@ from lfm_ros.engine.folder import find_model
 from lfm_ros.engine.image_processor import ImageSettings
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.sampling import RANGES
+from lfm_ros.engine.sampling import recommended
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import pytest
@@ -136,7 +138,7 @@ def test_settings_of_any_type_are_read_or_refused(name, tmp_path):
     path = tmp_path / 'm' / name
     whole = path.read_text()
     pairs = [(spot, value) for spot in places(json.loads(whole)) for value in ODD]
-    for (place, key), value in random.Random(name).sample(pairs, min(len(pairs), 60)):
+    for (place, key), value in random.Random(name).sample(pairs, min(len(pairs), 40)):
         inner = changed = json.loads(whole)
         for step in place:
             inner = inner[step]
@@ -146,6 +148,15 @@ def test_settings_of_any_type_are_read_or_refused(name, tmp_path):
             Model(tmp_path / 'm', ModelOptions(threads=1, context_length=64))
         except LfmError as error:
             assert error.message.isprintable() and len(error.message) <= 1000
+
+
+@pytest.mark.parametrize('value', [float('nan'), 1e400, 10 ** 400, -10 ** 400])
+@pytest.mark.parametrize('key', RANGES)
+def test_sampling_that_is_no_number_is_refused(key, value):
+    with pytest.raises(LfmError) as caught:
+        recommended({key: value})
+    assert caught.value.code == ErrorCode.MODEL_DAMAGED
+    assert_one_line(caught.value.message, 'generation_config.json')
 
 
 @pytest.mark.parametrize('name', ['preprocessor_config.json', 'processor_config.json'])

@@ -97,6 +97,14 @@ def test_a_process_that_was_killed_is_started_again():
     assert process.render('{{ 2 }}', {}) == '2'
 
 
+def test_a_large_process_keeps_the_one_in_which_it_renders():
+    process, large = TemplateProcess(), bytearray(os.urandom(1)) * (200 << 20)
+    assert process.render('{{ 1 }}', {}) == '1' and large
+    first = process._process.pid
+    assert process.render('{{ 2 }}', {}) == '2'
+    assert process._process.pid == first
+
+
 def test_a_process_that_ends_when_it_was_idle_is_started_again():
     process = TemplateProcess()
     assert process.render('{{ 1 }}', {}) == '1'

@@ -25,6 +25,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
 }
 
 _COLDEST = 1e-6
+_LARGEST_SETTING = 1e9
 _TOP = 256  # so many tokens nearly always hold top_p of the probability
 
 
@@ -76,6 +77,10 @@ def recommended(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Samp
         transformers has it.
     """
     given = {n: generation[n] for n in RANGES if isinstance(generation.get(n), (int, float))}
+    for name, value in given.items():
+        if not abs(value) < _LARGEST_SETTING:  # NaN, too, and numbers that no float holds
+            raise LfmError(ErrorCode.MODEL_DAMAGED, 'generation_config.json of the model cannot '
+                           f'be used, correct or delete it: its {name} is no usable number')
     if 'top_k' in given:
         given['top_k'] = int(given['top_k'])
     try:

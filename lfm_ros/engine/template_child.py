@@ -19,7 +19,7 @@ from typing import Any
 MEMORY_BYTES = 512 << 20  # of addresses; it has 40 MB after its start
 CPU_SECONDS = 10          # of one rendering; published templates take 0.001
 IDLE_SECONDS = 60.0       # after which it ends
-LARGE_BYTES = 128 << 20   # after it has used so much, it ends as well
+LARGE_BYTES = 128 << 20   # when it keeps so much after a rendering, it ends as well
 MAX_TEXT = 4 << 20        # characters; no context holds as many
 MAX_STEPS = 100_000       # of all loops over numbers
 _MAX_ERROR = 2000
@@ -93,6 +93,12 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
+def _resident_bytes() -> int:
+    """Return the memory that it has; ru_maxrss would be that of the process that started it."""
+    with open('/proc/self/statm', encoding='ascii') as stream:
+        return int(stream.read().split()[1]) * resource.getpagesize()
+
+
 def _answer(line: bytes, known: dict[str, _Renderer]) -> dict[str, Any]:
     """Render once; a template is a program, it may raise anything."""
     forbidden: Any = ()
@@ -135,7 +141,7 @@ def main() -> None:
                                 'forbidden': False})
         sys.stdout.write(reply + '\n')
         sys.stdout.flush()
-        if 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > LARGE_BYTES:
+        if _resident_bytes() > LARGE_BYTES:
             return
 
 
