@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,24 +14,26 @@ from pathlib import Path
 import sqlite3
 from typing import Any
 
+from lfm_ros.missions.chain import Chain
 from lfm_ros.missions.files import PRIVATE
 from lfm_ros.missions.pages import check_file
+from lfm_ros.missions.reseal import begin_chain
 from lfm_ros.missions.rows import COLUMNS
 from lfm_ros.missions.rows import decode
 from lfm_ros.missions.rows import entry_row
 from lfm_ros.missions.rows import FILE_ID
 from lfm_ros.missions.rows import FORGET_PICTURES
+from lfm_ros.missions.rows import formats_of
 from lfm_ros.missions.rows import IN_MEMORY
 from lfm_ros.missions.rows import INSERT
 from lfm_ros.missions.rows import picture_row
-from lfm_ros.missions.rows import SCHEMA
+from lfm_ros.missions.rows import schema_for
 from lfm_ros.missions.rows import schema_of
 from lfm_ros.missions.rows import seal_of
+from lfm_ros.missions.rows import sealed_at
 from lfm_ros.missions.rows import take
 from lfm_ros.missions.rows import to_picture
 from lfm_ros.missions.rows import UPSERT
-from lfm_ros.missions.rows import VERSION
-from lfm_ros.missions.rows import VERSIONS
 from lfm_ros.missions.transcript import Transcript
 from lfm_ros.missions.vault import Damaged
 from lfm_ros.missions.vault import Vault
@@ -63,6 +66,9 @@ class MissionLog:
     Writing makes the log equal to a transcript: whatever failed before is made up for by the next
     write that succeeds.
 
+    With a key all of it is chained: what is older than the rest, or gone, is found. The list of
+    missions is compared when the file is opened, the entries of a mission when it is read.
+
     :param file: or :data:`IN_MEMORY`.
     :param vault: seals what is written. What another key wrote looks damaged: see that there is
         none with :meth:`Vault.check`.
@@ -78,13 +84,14 @@ class MissionLog:
         self._wal = None if file == IN_MEMORY else Path(f'{file}-wal')
         self._wal_size = 0
         self._failed = False  # the last transaction
+        self._rows = vault.rows
+        self._chain: Chain | None = None
+        self._read_only = read_only
         if read_only:
-            self._database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True)
+            self._database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True,
+                                             isolation_level=None)
             self._database.text_factory = decode
-            # It may not be changed here: what an older file lacks is empty in this connection.
-            version = self._database.execute('PRAGMA user_version').fetchone()[0]
-            for script in VERSIONS[max(version, 1):]:
-                self._database.executescript(script.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
+            self._open_to_read()
             return
         if self._wal:
             try:  # SQLite would let everybody read it, and try long where it cannot write
@@ -103,6 +110,17 @@ class MissionLog:
                 raise sqlite3.DatabaseError('its tables are damaged') from error
             raise
 
+    def _open_to_read(self) -> None:
+        """Get along with what is there: nothing may be changed."""
+        version = self._database.execute('PRAGMA user_version').fetchone()[0]
+        formats = formats_of(self.vault)
+        if self.vault.key_id and schema_of(self._database) == schema_for(formats):
+            self._chain, version = Chain(self._database, self._rows), len(formats)
+        elif self.vault.key_id:
+            self._rows = self.vault  # from before logs were chained
+        for script in formats[max(version, 1):]:  # what an older file lacks is empty here
+            self._database.executescript(script.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
+
     def _open(self) -> None:
         run = self._database.execute
         run('PRAGMA page_size=1024')        # a turn changes five pages; flash wears out
@@ -113,15 +131,20 @@ class MissionLog:
         run('PRAGMA secure_delete=ON')      # what is deleted is gone; salvage() relies on it
         version, name = (run(f'PRAGMA {each}').fetchone()[0]
                          for each in ('user_version', 'application_id'))
-        if version > VERSION and name == FILE_ID + version:
+        formats = formats_of(self.vault)
+        if version > len(formats) and name == FILE_ID + version:
             raise NewerVersion(f'a newer version of lfm_ros wrote it, in format {version}')
         with self._transaction():           # it may only be readable; tell now
-            known = version if schema_of(self._database) else 0
-            if known < VERSION and name == (FILE_ID + known if known else 0):
-                for table in ''.join(VERSIONS[known:]).split(';'):
+            schema = schema_of(self._database)
+            known = version if schema else 0
+            if known < len(formats) and name == (FILE_ID + known if known else 0) and \
+                    schema == schema_for(formats[:known]):
+                for table in ''.join(formats[known:]).split(';'):
                     run(table)
-                run(f'PRAGMA user_version={VERSION}')
-                run(f'PRAGMA application_id={FILE_ID + VERSION}')
+                run(f'PRAGMA user_version={len(formats)}')
+                run(f'PRAGMA application_id={FILE_ID + len(formats)}')
+                if self.vault.key_id:
+                    begin_chain(self._database, self.vault)
             run('DELETE FROM clock WHERE 0')
         self._check()
 
@@ -131,12 +154,15 @@ class MissionLog:
         result = run('PRAGMA integrity_check(1)').fetchone()[0]
         if result != 'ok':
             raise sqlite3.DatabaseError(result)
-        if schema_of(self._database) != SCHEMA:
+        if schema_of(self._database) != schema_for(formats_of(self.vault)):
             raise sqlite3.DatabaseError('its tables are not those of a log')
+        if self.vault.key_id:
+            self._chain = Chain(self._database, self._rows)
+            self._chain.load()
         known = set()
-        for *row, seal in run('SELECT * FROM missions'):
+        for row in run('SELECT * FROM missions'):
             known.add(row[0])
-            if seal != seal_of(self.vault, row):
+            if sealed_at(self._rows, row) is None:
                 raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r} is damaged')
         if known != {row[0] for row in run('SELECT DISTINCT mission_id FROM entries')}:
             raise sqlite3.DatabaseError('entries and missions do not agree')
@@ -149,9 +175,13 @@ class MissionLog:
 
         :param used: uptime of the store when it was last used.
         """
-        start, hide = transcript.logged, self.vault.hide
+        start, hide, before = transcript.logged, self.vault.hide, ''
         name = hide(transcript.mission_id)
-        rows = [entry_row(self.vault, transcript.mission_id, number, *part)
+        if self._chain:
+            link = self._chain.link(name, start)
+            # What cannot be proved to be in the log is written anew.
+            start, before = (start, link) if link is not None else (0, '')
+        rows = [entry_row(self._rows, transcript.mission_id, number, *part)
                 for number, part in enumerate(transcript.parts(start), start)]
         tokens = transcript.tokens_of(len(transcript.entries))
         with self._transaction() as run:
@@ -164,36 +194,58 @@ class MissionLog:
                     run.execute('INSERT INTO shown VALUES (?, ?, ?, ?)',
                                 (name, number, place, hide(picture.digest)))
                     run.execute('INSERT OR IGNORE INTO pictures VALUES (?, ?, ?, ?, ?, ?)',
-                                picture_row(self.vault, picture))
+                                picture_row(self._rows, picture))
             if gone:
                 run.execute(FORGET_PICTURES)
             # An upsert keeps the place of the row, which is the order in which missions began.
             row = (name, transcript.fingerprint, transcript.slid, tokens,
                    transcript.turn_count, hide(transcript.digest), float(used))
-            run.execute(UPSERT, (*row, seal_of(self.vault, row)))
+            rowid, counter = (self._chain.place(name), self._chain.ledger.counter + 1) \
+                if self._chain else (None, 0)
+            run.execute(UPSERT, (*row, seal_of(self._rows, row, counter), rowid))
+            if self._chain:
+                self._chain.write(row, start, before, rows)
         transcript.logged = len(transcript.entries)
 
     def read(self, mission_id: str) -> Transcript:
         """Return the transcript of a mission, as far as it is undamaged; empty if none is."""
-        name = self.vault.hide(mission_id)
-        row = self._database.execute('SELECT fingerprint, slid FROM missions WHERE mission_id = ?',
-                                     (name,)).fetchone() or ('', 0)
-        found = Transcript(mission_id, row[0], slid=row[1])
-        with suppress(Damaged):
-            images = self._images(name)
-            for entry in self._database.execute(f'SELECT {COLUMNS} FROM entries WHERE mission_id '
-                                                '= ? AND number >= 0 ORDER BY number',
-                                                (name,)):
-                take(self.vault, found, entry, [to_picture(self.vault, row)
-                                                for row in images.get(entry[0], ())])
+        return self.examine(mission_id)[0]
+
+    def examine(self, mission_id: str) -> tuple[Transcript, str]:
+        """Return what :meth:`read` does, and with a key what is wrong; empty: nothing is."""
+        name, wrong, head = self.vault.hide(mission_id), '', None
+        with self._reading():
+            if self._chain:
+                head = self._chain.heads.get(name)
+                row = (head.fingerprint, head.slid) if head else None
+            else:
+                row = self._database.execute('SELECT fingerprint, slid FROM missions WHERE '
+                                             'mission_id = ?', (name,)).fetchone()
+            fingerprint, slid = row or ('', 0)
+            found = Transcript(mission_id, fingerprint, slid=slid)
+            rows: Rows = self._database.execute(
+                f'SELECT {COLUMNS} FROM entries WHERE mission_id = ? AND number >= 0 '
+                'ORDER BY number', (name,)).fetchall() if row else []
+            if self._chain and head:
+                rows, wrong = self._chain.proven(head, rows)
+            with suppress(Damaged):
+                images = self._images(name)
+                for entry in rows:
+                    take(self._rows, found, entry, [to_picture(self._rows, picture)
+                                                    for picture in images.get(entry[0], ())])
+        if head and len(found.entries) < head.count and not wrong:
+            wrong = f'what belongs to its entry {len(found.entries)} is damaged'
         found.logged = len(found.entries)
-        return found
+        return found, wrong
 
     def digests(self, mission_id: str) -> list[str]:
-        """Return the digests of all entries of a mission, the first one first."""
-        return [self._reveal(row[0]) for row in self._database.execute(
-            'SELECT digest FROM entries WHERE mission_id = ? ORDER BY number',
-            (self.vault.hide(mission_id),))]
+        """Return the digests of the entries of a mission that are good, the first one first."""
+        found = []
+        for row in self._database.execute('SELECT digest FROM entries WHERE mission_id = ? '
+                                          'ORDER BY number', (self.vault.hide(mission_id),)):
+            with suppress(Damaged):
+                found.append(self.vault.reveal(row[0]))
+        return found
 
     def delete(self, mission_id: str) -> None:
         """Delete a mission."""
@@ -202,13 +254,24 @@ class MissionLog:
                 run.execute(f'DELETE FROM {table} WHERE mission_id = ?',
                             (self.vault.hide(mission_id),))
             run.execute(FORGET_PICTURES)
+            if self._chain:
+                self._chain.delete(self.vault.hide(mission_id))
 
     def list(self) -> list[Summary]:
         """Return all missions, in the order in which they began."""
-        return [Summary(self._reveal(name), model, tokens, turns, self._reveal(digest), used)
-                for name, model, tokens, turns, digest, used in self._database.execute(
-                    'SELECT mission_id, fingerprint, tokens, turns, digest, used FROM missions '
-                    'ORDER BY rowid')]
+        if self._chain:
+            with self._reading():
+                heads = sorted(self._chain.heads.values(), key=lambda head: head.place)
+            return [Summary(self._reveal(h.name), h.fingerprint, h.tokens, h.turns,
+                            self._reveal(h.digest), h.used) for h in heads]
+        found = []
+        for row in self._database.execute('SELECT * FROM missions ORDER BY rowid'):
+            if self.vault.key_id and sealed_at(self._rows, row) is None:
+                raise sqlite3.DatabaseError(f'what it says of mission {row[0]!r} is damaged')
+            name, model, _, tokens, turns, digest, used, _ = row
+            found.append(Summary(self._reveal(name), model, tokens, turns, self._reveal(digest),
+                                 used))
+        return found
 
     def find(self, mission_id: str) -> Summary | None:
         """Return one mission, if it is there."""
@@ -227,6 +290,10 @@ class MissionLog:
     @property
     def uptime(self) -> float:
         """Return for how many seconds missions were kept here, as far as that was written."""
+        if self._chain:
+            with self._reading():
+                return max([self._chain.ledger.clock,
+                            *(head.used for head in self._chain.heads.values())])
         return self._database.execute('SELECT MAX(s) FROM (SELECT seconds AS s FROM clock UNION '
                                       'SELECT used AS s FROM missions)').fetchone()[0] or 0.0
 
@@ -243,11 +310,23 @@ class MissionLog:
         """Write for how many seconds missions were kept here."""
         with self._transaction() as run:
             run.execute('INSERT OR REPLACE INTO clock VALUES (0, ?)', (uptime,))
+            if self._chain:
+                self._chain.keep_time(float(uptime))
 
     def maintain(self) -> None:
         """Move what was committed from the WAL into the file, when it is worth it."""
         if self._wal and self._measure() > LONGEST_WAL:
             self._truncate()
+
+    def copy_to(self, file: Path) -> None:
+        """
+        Copy all that is in it into a file that is not there yet.
+
+        :raises OSError: when there is such a file, or it cannot be made.
+        """
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
+        with closing(sqlite3.connect(file)) as copy:
+            self._database.backup(copy)
 
     def close(self) -> None:
         """Close the file."""
@@ -270,6 +349,19 @@ class MissionLog:
         return found
 
     @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """See one state of a file into which another process may be writing."""
+        if not (self._read_only and self._chain):
+            yield
+            return
+        self._database.execute('BEGIN')
+        try:
+            self._chain.load()
+            yield
+        finally:
+            self._database.execute('ROLLBACK')
+
+    @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all or nothing."""
         database = self._database
@@ -280,9 +372,13 @@ class MissionLog:
         self._failed = True
         database.execute('BEGIN IMMEDIATE')
         try:
+            if self._chain:
+                self._chain.begin()
             yield database
             database.execute('COMMIT')
             self._failed = False
+            if self._chain:
+                self._chain.committed()
         finally:
             if database.in_transaction:
                 database.execute('ROLLBACK')
