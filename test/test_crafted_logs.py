@@ -12,9 +12,10 @@ from lfm_ros.missions.entry import HEAD
 from lfm_ros.missions.entry import RESULTS
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.pages import PAGE
+from lfm_ros.missions.rows import schema_for
 from lfm_ros.missions.rows import schema_of
 from lfm_ros.missions.rows import seal_of
-from lfm_ros.missions.rows import VERSION
+from lfm_ros.missions.rows import VERSIONS
 from lfm_ros.missions.transcript import Transcript
 from lfm_ros.missions.vault import Vault
 from log_support import filled
@@ -89,7 +90,7 @@ def assert_mended(folder, made, names=('a', 'b')):
         found = opened.read_all()
         assert sorted(found) == sorted(names)
         assert all(same(found[name], made[name]) for name in names)
-        assert schema_of(opened.log.log._database) == database._SCHEMAS[VERSION]
+        assert schema_of(opened.log.log._database) == schema_for(VERSIONS)
         other = made['b']
         other.mission_id, other.logged = 'new', 0
         opened.log.write(other, 1.0)

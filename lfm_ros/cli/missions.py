@@ -85,11 +85,12 @@ def _list(shelf: Shelf, _: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _show(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    mission, transcript = shelf.show(arguments.name)
+    mission, transcript, wrong = shelf.show(arguments.name)
     lost = mission.turns - transcript.turn_count
-    if lost:
-        print_text(f'{arguments.prog}: the log is damaged, {lost} turns of the mission cannot be '
-                   'read: what comes before them is shown', file=sys.stderr)
+    if lost or wrong:
+        print_text(f'{arguments.prog}: the log is damaged{wrong and f" ({wrong})"}, {lost} turns '
+                   'of the mission cannot be read: what comes before them is shown',
+                   file=sys.stderr)
     turns: list[dict[str, Any]] = []
     observations: list[str] = []
     lines = []

@@ -13,16 +13,14 @@ import logging
 import os
 from pathlib import Path
 import sqlite3
-from typing import Any
 
 from lfm_ros.files import check_regular
 from lfm_ros.files import open_file
 from lfm_ros.missions.pages import check_file
 from lfm_ros.missions.rows import FILE_ID
 from lfm_ros.missions.rows import IN_MEMORY
+from lfm_ros.missions.rows import schema_for
 from lfm_ros.missions.rows import schema_of
-from lfm_ros.missions.rows import VERSION
-from lfm_ros.missions.rows import VERSIONS
 
 LARGEST_VALUE = 64 << 20  # bytes of one text or blob; a picture may have 16 MB
 
@@ -54,31 +52,34 @@ def connect(file: Path | str, read_only: bool = False) -> sqlite3.Connection:
             raise sqlite3.OperationalError(error.strerror) from error
         if not read_only:
             check_file(Path(file))
+    # No isolation level: transactions begin and end where the code says so.
     if read_only:
-        database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True)
+        database = sqlite3.connect(f'{Path(file).absolute().as_uri()}?mode=ro', uri=True,
+                                   isolation_level=None)
     else:
-        # No isolation level: transactions begin and end where the code says so.
         database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     _restrict(database)
     return database
 
 
-def check_schema(database: sqlite3.Connection) -> int:
+def check_schema(database: sqlite3.Connection, formats: tuple[str, ...]) -> int:
     """
     Refuse a file with anything in it that a log does not have; nothing of it has run yet.
 
-    :returns: the version of its format; 0: there is nothing in it.
+    :param formats: what each version of the format added, see :func:`rows.formats_of`.
+    :returns: the version of the format of its tables; 0: there is nothing in it.
     :raises NewerVersion: when only this version of lfm_ros cannot use it.
     :raises sqlite3.DatabaseError: when it is no log.
     """
     version, name = (database.execute(f'PRAGMA {each}').fetchone()[0]
                      for each in ('user_version', 'application_id'))
-    if version > VERSION and name == FILE_ID + version:
+    if version > len(formats) and name == FILE_ID + version:
         raise NewerVersion(f'a newer version of lfm_ros wrote it, in format {version}')
     found = schema_of(database)
-    if found not in _SCHEMAS or not found and (version or name):
+    known = [schema_for(formats[:count]) for count in range(len(formats) + 1)]
+    if found not in known or not found and (version or name):
         raise sqlite3.DatabaseError('its tables are not those of a log')
-    return int(version) if found else 0
+    return known.index(found)
 
 
 def _prepare(file: Path, read_only: bool) -> None:
@@ -105,15 +106,3 @@ def _restrict(database: sqlite3.Connection) -> None:
                             ('ENABLE_VIEW', False)):
             with suppress(AttributeError):
                 database.setconfig(getattr(sqlite3, f'SQLITE_DBCONFIG_{name}'), value)
-
-
-def _schema(versions: tuple[str, ...]) -> list[Any]:
-    database = sqlite3.connect(':memory:')
-    database.executescript(''.join(versions))
-    found = schema_of(database)
-    database.close()
-    return found
-
-
-# Of an empty file, and of each version of the format.
-_SCHEMAS = [_schema(VERSIONS[:count]) for count in range(VERSION + 1)]

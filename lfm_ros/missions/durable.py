@@ -18,6 +18,7 @@ from lfm_ros.missions.checkpoints import Checkpoints
 from lfm_ros.missions.database import NewerVersion
 from lfm_ros.missions.log import MissionLog
 from lfm_ros.missions.rows import IN_MEMORY
+from lfm_ros.missions.salvage import aside_of
 from lfm_ros.missions.salvage import open_log
 from lfm_ros.missions.salvage import salvage
 from lfm_ros.missions.transcript import Transcript
@@ -48,6 +49,7 @@ class DurableLog:
         self._stand_in = False          # the log is in memory since that on disk cannot be opened
         self._copied: dict[str, str] = {}  # digests of missions that came from there
         self._deleted: set[str] = set()    # missions that are still there
+        self._kept: set[str] = set()    # damaged missions of which there is a copy
         self._damaged = False           # since it was opened
         self._opened = time.monotonic()
         if file:
@@ -62,7 +64,8 @@ class DurableLog:
             except (sqlite3.Error, OSError) as error:
                 self._stand_in = True
                 self._failed(error)
-                salvage(file, self.log)
+                if lost := salvage(file, self.log):
+                    note(f'{file} cannot be written and is damaged: its missions came back{lost}')
                 self._copied = {summary.mission_id: summary.digest for summary in self.log.list()}
         self._before = self._time_kept = self.log.uptime
 
@@ -102,13 +105,15 @@ class DurableLog:
         :raises LfmError: STORAGE_FAILED when the log cannot be read.
         """
         try:
-            found, known = self.log.read(mission_id), self.log.find(mission_id)
+            (found, wrong), known = self.log.examine(mission_id), self.log.find(mission_id)
         except sqlite3.Error as error:
             raise LfmError(ErrorCode.STORAGE_FAILED, f"mission '{mission_id}' cannot be read "
                            f'({error}): check the disk of {self._file}') from error
-        if known and not (found.entries and found.digest == known.digest):
-            self._note(f"the log of mission '{mission_id}' is damaged: {found.turn_count} turns "
-                       f'came back, {known.turns - found.turn_count} behind them are lost')
+        if known and (wrong or not (found.entries and found.digest == known.digest)):
+            kept = self._keep_aside(mission_id) if wrong else ''
+            self._note(f"the log of mission '{mission_id}' is damaged{wrong and f' ({wrong})'}: "
+                       f'{found.turn_count} turns came back, {known.turns - found.turn_count} '
+                       f'behind them are lost{kept}')
         return found
 
     def take_in(self, archive: Archive, mission_id: str, checkpoints: Checkpoints | None) -> None:
@@ -157,6 +162,22 @@ class DurableLog:
             self._keep_time()
         with suppress(sqlite3.Error):
             self.log.close()
+
+    def _keep_aside(self, mission_id: str) -> str:
+        """
+        Keep the log as it is, since the next turn of a mission replaces what cannot be proved.
+
+        :returns: where it is, for the end of a sentence.
+        """
+        if not self._file or self._stand_in or mission_id in self._kept:
+            return ''
+        aside = aside_of(self._file)
+        try:
+            self.log.copy_to(aside)
+        except (sqlite3.Error, OSError) as error:
+            return f', and no copy of the log could be kept ({error})'
+        self._kept.add(mission_id)
+        return f', a copy of the log is kept as {aside.name}'
 
     def _reopen(self, file: Path) -> bool:
         """Open the log again where it can only be read, say; tell whether that was done."""

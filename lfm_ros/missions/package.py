@@ -34,6 +34,7 @@ from lfm_ros.missions.checkpoints import Checkpoints
 from lfm_ros.missions.files import growing_file
 from lfm_ros.missions.files import put_on_disk
 from lfm_ros.missions.transcript import Transcript
+from lfm_ros.missions.vault import BLOCK
 from lfm_ros.missions.vault import Vault
 
 FORMAT = 'lfm_ros mission'
@@ -116,7 +117,9 @@ class Package:
 
     def _fill(self, stream: BinaryIO) -> None:
         # Names only, no dates: a robot without a clock lives before 1980, where ZIP has none.
-        members = {self.vault.named(TEXT): self.text}
+        # Spaces behind JSON say nothing, and with a key nothing tells its exact length then.
+        spaces = b' ' * (-len(self.text) % BLOCK) if self.vault.key_id else b''
+        members = {self.vault.named(TEXT): self.text + spaces}
         for digest, picture in self.pictures.items():
             name = f'{IMAGES}{self.vault.hide(digest)}'
             members[f'{name}{PNG}'] = picture.main

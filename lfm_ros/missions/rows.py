@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 import sqlite3
 from typing import Any
 
@@ -72,6 +73,18 @@ CREATE TABLE shown (
 );
 """)
 VERSION = len(VERSIONS)
+# What a log with a key has besides: proof that nothing in it is older than the rest.
+CHAIN = """
+CREATE TABLE proofs (
+    place INTEGER PRIMARY KEY,     -- of an entry: 2^32 times its mission's row, and its number
+    digest BLOB NOT NULL           -- of its row
+);
+CREATE TABLE ledger (
+    place INTEGER PRIMARY KEY,     -- 0: a list of all missions, then what changed in it
+    counter INTEGER NOT NULL,      -- of all changes, lower than the one before: an old row
+    record BLOB NOT NULL           -- sealed with what came before it
+);
+"""
 # Both numbers tell the version: one that is damaged does not make a file one of the future.
 FILE_ID = 0x6c666d00
 FIELDS = ('kind', 'tokens', 'calls', 'prompt', 'text', 'finish_reason', 'sampling', 'time',
@@ -84,7 +97,8 @@ _LOOKED_UP = ('parent', 'digest')
 INSERT = (f'INSERT INTO entries (mission_id, number, {", ".join(_NAMES)}) '
           f'VALUES ({", ".join("?" * (len(_NAMES) + 2))})')
 UPSERT = """
-INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mission_id) DO UPDATE SET
+INSERT INTO missions (mission_id, fingerprint, slid, tokens, turns, digest, used, seal, rowid)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mission_id) DO UPDATE SET
     fingerprint = excluded.fingerprint, slid = excluded.slid, tokens = excluded.tokens,
     turns = excluded.turns, digest = excluded.digest, used = excluded.used, seal = excluded.seal
 """
@@ -97,6 +111,7 @@ def entry_row(vault: Vault, mission_id: str, number: int, entry: Entry, ids: Seq
               sizes: Sequence[int]) -> tuple[Any, ...]:
     """Return the row of an entry for :data:`INSERT`."""
     place = _place(mission_id, number, float(entry.time))
+    entry = replace(entry, time=float(entry.time))  # as SQLite gives it back
     values: list[Any] = [*(getattr(entry, name) for name in FIELDS), pack(ids), pack(sizes)]
     return (vault.hide(mission_id), number, *(
         value if name in _READABLE else vault.hide(value) if name in _LOOKED_UP else
@@ -126,6 +141,17 @@ def take(vault: Vault, found: Transcript, row: Sequence[Any],
         raise Damaged
     found.entries.append(entry)
     found.push(unpack(ids), unpack(sizes))
+
+
+def is_sealed_by(vault: Vault, row: Sequence[Any]) -> bool:
+    """Tell whether this vault opens the row of an entry, the name of its mission included."""
+    try:
+        name, number, *values = row
+        place = _place(vault.reveal(name), number, values[FIELDS.index('time')])
+        vault.open(values[FIELDS.index('prompt')], f'{place} prompt', str)
+    except Damaged:
+        return False
+    return True
 
 
 def picture_row(vault: Vault, picture: Picture) -> tuple[Any, ...]:
@@ -170,9 +196,41 @@ def decode(data: bytes) -> str:
     return data.decode(errors='replace')
 
 
-def seal_of(vault: Vault, row: Sequence[Any]) -> str:
-    """Return the digest of a row of the table of missions."""
-    return vault.digest(repr(tuple(row)).encode(errors='replace'))
+def seal_of(vault: Vault, row: Sequence[Any], counter: int = 0) -> str:
+    """
+    Return the seal of a row of the table of missions: a digest of the other columns.
+
+    :param counter: of the change with which it is written; 0: there is no ledger.
+    """
+    told = f'{counter} ' if counter else ''
+    return told + vault.digest(f'{told}{tuple(row)!r}'.encode(errors='replace'))
+
+
+def sealed_at(vault: Vault, row: Sequence[Any]) -> int | None:
+    """
+    Return the counter in the seal of a row of the table of missions.
+
+    :returns: None: it is damaged, or cannot be one.
+    """
+    *columns, seal = row
+    if not is_mission(columns) or type(seal) is not str:
+        return None
+    counter = seal.partition(' ')[0]
+    at = int(counter) if counter.isdecimal() and len(counter) < 20 else 0
+    return at if seal == seal_of(vault, columns, at) else None
+
+
+def formats_of(vault: Vault) -> tuple[str, ...]:
+    """Return what each version of the format added to a log, with a key or without."""
+    return (*VERSIONS, CHAIN) if vault.key_id else VERSIONS
+
+
+@cache
+def schema_for(formats: tuple[str, ...]) -> list[Any]:
+    """Return what a log says of its tables to which these versions of the format were added."""
+    with closing(sqlite3.connect(IN_MEMORY)) as example:
+        example.executescript(''.join(formats))
+        return schema_of(example)
 
 
 def schema_of(database: sqlite3.Connection) -> list[Any]:
@@ -184,8 +242,3 @@ def schema_of(database: sqlite3.Connection) -> list[Any]:
 def _place(mission_id: str, number: Any, time: Any) -> str:
     """Return where an entry belongs; its other readable columns are in its digest."""
     return repr((mission_id, number, time))
-
-
-with closing(sqlite3.connect(IN_MEMORY)) as _example:
-    _example.executescript(''.join(VERSIONS))
-    SCHEMA = schema_of(_example)

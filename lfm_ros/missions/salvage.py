@@ -3,34 +3,30 @@
 """Get out of a damaged log what is still good."""
 from __future__ import annotations
 
-from collections import defaultdict
 from contextlib import suppress
 import errno
+import itertools
 import os
 from pathlib import Path
 import sqlite3
 import time
 from typing import Any
 
-from lfm_ros.engine.picture import Picture
 from lfm_ros.errors import LfmError
+from lfm_ros.missions.chain import place_of
 from lfm_ros.missions.files import sync_folder
+from lfm_ros.missions.ledger import Head
+from lfm_ros.missions.ledger import Ledger
 from lfm_ros.missions.log import MissionLog
-from lfm_ros.missions.pages import rows_of
+from lfm_ros.missions.remains import DIGEST
+from lfm_ros.missions.remains import PARENT
+from lfm_ros.missions.remains import Remains
 from lfm_ros.missions.request import check_mission_id
-from lfm_ros.missions.rows import is_mission
-from lfm_ros.missions.rows import LONGEST_UPTIME
-from lfm_ros.missions.rows import seal_of
 from lfm_ros.missions.rows import take
-from lfm_ros.missions.rows import to_picture
 from lfm_ros.missions.transcript import Transcript
 from lfm_ros.missions.vault import Damaged
 from lfm_ros.missions.vault import Vault
 
-_MISSION, _ENTRY, _CLOCK, _SHOWN, _PICTURE = 8, 15, 2, 4, 6  # columns
-_REAL = {_MISSION: 6, _ENTRY: 10, _CLOCK: 1}  # a column in which SQLite keeps 2.0 as 2
-_PARENT, _DIGEST = 9, 10  # in a row of an entry
-_FINGERPRINT = 64  # characters
 _MOST_STRAYS = 256  # where the rest of a mission is looked for
 
 
@@ -44,7 +40,7 @@ def open_log(file: Path, vault: Vault) -> tuple[MissionLog, str]:
     :raises sqlite3.Error: when it cannot be written, or a newer version of lfm_ros wrote it.
     :raises OSError: when it cannot be written.
     """
-    notice, mended = '', file.with_name(f'{file.name}.mended')
+    notice, lost, mended = '', '', file.with_name(f'{file.name}.mended')
     if not mended.exists():
         try:
             return MissionLog(file, vault=vault), ''
@@ -52,8 +48,8 @@ def open_log(file: Path, vault: Vault) -> tuple[MissionLog, str]:
             raise
         except sqlite3.DatabaseError as error:
             notice = f'{file} was damaged ({error})'
-            _mend(file, mended, vault)
-    aside = file.with_name(f'{file.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
+            lost = _mend(file, mended, vault)
+    aside = aside_of(file)
     for ending in ('-shm', '-wal', ''):
         with suppress(FileNotFoundError):
             os.rename(f'{file}{ending}', f'{aside}{ending}')
@@ -62,63 +58,104 @@ def open_log(file: Path, vault: Vault) -> tuple[MissionLog, str]:
     log = MissionLog(file, vault=vault)
     found = log.list()
     return log, (f'{notice or f"{file} was damaged"}: {len(found)} missions with '
-                 f'{sum(summary.turns for summary in found)} turns came back, the damaged file is '
-                 f'kept as {aside.name}')
+                 f'{sum(summary.turns for summary in found)} turns came back{lost}, the damaged '
+                 f'file is kept as {aside.name}')
 
 
-def _mend(file: Path, mended: Path, vault: Vault) -> None:
-    """Make a log of what is still good of a damaged one."""
+def aside_of(file: Path) -> Path:
+    """Return a name for a damaged log that is not used yet."""
+    name = f'{file.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}'
+    return next(aside for aside in (file.with_name(f'{name}{"" if not n else f"-{n}"}')
+                                    for n in itertools.count()) if not os.path.lexists(aside))
+
+
+def _mend(file: Path, mended: Path, vault: Vault) -> str:
+    """Make a log of what is still good of a damaged one; return what :func:`salvage` does."""
     part = mended.with_name(f'{mended.name}.part')
     for ending in ('', '-wal', '-shm'):
         Path(f'{part}{ending}').unlink(missing_ok=True)
     log = MissionLog(part, vault=vault)
     try:
-        salvage(file, log)
+        lost = salvage(file, log)
     finally:
         log.close()  # all of it is in the file itself then
     if Path(f'{part}-wal').exists():
         raise OSError(errno.EIO, f'{part} could not be completed')
     os.rename(part, mended)
     sync_folder(file.parent)
+    return lost
 
 
-def salvage(damaged: Path, log: MissionLog) -> None:
+def salvage(damaged: Path, log: MissionLog) -> str:
     """
     Copy what can still be read of a file into another log with the same key, entry by entry.
 
+    With a key only that comes which is proved to be the newest, or all that is whole where there
+    is no proof any more.
+
+    :returns: what did not come, or is not sure, for the end of a sentence; empty: nothing.
     :raises sqlite3.Error: when the other log cannot be written.
     """
-    order: dict[str, tuple[int, list[Any]]] = {}
-    damaged_rows: dict[str, str] = {}  # a fingerprint that is damaged is that of no model
-    entries: dict[str, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
-    shown: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
-    pictures: dict[str, Picture] = {}
-    uptime, vault = 0.0, log.vault
-    for row, values in rows_of(damaged):
-        real = _REAL.get(len(values))
-        if real and isinstance(values[real], int):
-            values[real] = float(values[real])
-        if len(values) == _MISSION and isinstance(values[0], str):
-            if values[-1] != seal_of(vault, values[:-1]) or not is_mission(values[:-1]):
-                damaged_rows.setdefault(values[0], str(values[1])[:_FINGERPRINT])
-            else:  # the last one is the newest
-                order[values[0]] = row, values
-        elif len(values) == _ENTRY and isinstance(values[1], str) and isinstance(values[2], int):
-            entries[values[1]][values[2]].append([*values[2:], []])  # no images
-        elif len(values) == _CLOCK and isinstance(values[1], float) and \
-                0 < values[1] < LONGEST_UPTIME:
-            uptime = max(uptime, values[1])
-        elif len(values) == _PICTURE:
-            with suppress(Damaged):
-                pictures[str(values[0])] = to_picture(vault, values)
-        elif len(values) == _SHOWN and type(values[1]) is type(values[2]) is int:
-            shown[str(values[0]), values[1]][values[2]] = str(values[3])
-    for (name, number), digests in shown.items():
-        images = [pictures[d] for _, d in sorted(digests.items()) if d in pictures]
-        for row in entries.get(name, {}).get(number, []):
-            row[-1] = images
-    uptime = max([uptime, *(values[6] for _, values in order.values())])
-    log.keep_time(uptime)
+    remains = Remains(damaged, log.vault)
+    ledger = remains.ledger()
+    if ledger:
+        return _copy_proven(remains, ledger, log)
+    _copy_likely(remains, log)
+    chained = remains.vault.key_id and remains.vault is log.vault.rows
+    return ', and nothing proves that they are the newest' if chained else ''
+
+
+def _copy_proven(remains: Remains, ledger: Ledger, log: MissionLog) -> str:
+    """Copy the entries that are on the list, and say of which missions not all came."""
+    log.keep_time(max([ledger.clock, *(head.used for head in ledger.heads.values())]))
+    lost = []
+    for head in sorted(ledger.heads.values(), key=lambda head: head.place):
+        vault, rows = remains.vault, remains.entries.get(head.name, {})
+        try:
+            found = Transcript(_name_of(vault, head.name), head.fingerprint, slid=head.slid)
+        except Damaged:
+            lost.append('nothing of a mission of a name that cannot be one')
+            continue
+        for number, digest in enumerate(_proved(remains, ledger, head)):
+            good = [row for row in rows.get(number, ())
+                    if ledger.digest((head.name, *row[:-1])) == digest]
+            if not _take_one(vault, found, good):
+                break
+        if found.entries:
+            log.write(found, head.used)
+        if len(found.entries) < head.count:
+            lost.append(f'only {found.turn_count} of {head.turns} turns of mission '
+                        f"'{found.mission_id}'")
+        elif any(number >= head.count for number in rows):
+            lost.append(f"without entries that were added to mission '{found.mission_id}'")
+    more = f' and {len(lost) - 3} more' if len(lost) > 3 else ''
+    return f', {", ".join(lost[:3])}{more}' if lost else ''
+
+
+def _proved(remains: Remains, ledger: Ledger, head: Head) -> list[bytes]:
+    """Return the digests of the rows of a mission; empty: there is no proof of them."""
+    places = range(place_of(head.place), place_of(head.place, head.count))
+    rows = remains.entries.get(head.name, {})
+    written = [remains.proofs.get(place, []) for place in places]
+    found = [[ledger.digest((head.name, *row[:-1])) for row in rows.get(number, ())]
+             for number in range(head.count)]
+    # Of several versions the one that both have, else the newest, else the oldest.
+    both = [[each for each in one if each in other]
+            for one, other in zip(written, map(set, found))]
+    for newest in (-1, 0):
+        for first, second in ((written, found), (found, written)):
+            tried = [next((each[newest] for each in choice if each), b'')
+                     for choice in zip(both, first, second)]
+            if ledger.link(head.name, tried) == head.link:
+                return tried
+    return []
+
+
+def _copy_likely(remains: Remains, log: MissionLog) -> None:
+    """Copy all that fits what comes before it."""
+    vault, entries = remains.vault, remains.entries
+    order, damaged_rows = remains.missions, remains.fingerprints
+    log.keep_time(remains.uptime)
     # A name may be damaged, too: what belongs to none of the missions may be missing elsewhere.
     lost = {name for name in entries if name not in order and name not in damaged_rows}
     strays = [name for name in entries if name in lost][:_MOST_STRAYS]
@@ -126,16 +163,15 @@ def salvage(damaged: Path, log: MissionLog) -> None:
     for name in sorted(entries, key=lambda name: (name in lost, order.get(name, (0,))[0])):
         _, known = order.get(name, (0, None))
         try:
-            found = Transcript(vault.reveal(name), known[1] if known else
+            found = Transcript(_name_of(vault, name), known[1] if known else
                                damaged_rows.get(name, ''))
-            check_mission_id(found.mission_id)
-        except (Damaged, LfmError):
+        except Damaged:
             continue
         rows = entries[name]
         while not (known and found.entries and vault.hide(found.digest) == known[5]):
             number = len(found.entries)
             if not _take_one(vault, found, rows.get(number, [])):
-                after = [row[_PARENT] for row in rows.get(1, [])] if not number else []
+                after = {row[PARENT] for row in rows.get(1, [])} if not number else set()
                 other = next((n for n in strays if n != name and _take_one(vault, found, _linked(
                     vault, found, entries[n].get(number, []), after))), '')
                 if not other:
@@ -146,14 +182,27 @@ def salvage(damaged: Path, log: MissionLog) -> None:
         elif len(found.entries) > 1 and found.entries[1].parent != found.entries[0].digest:
             found.slid = len(found.entries)  # keys were moved, nobody knows when: the worst
         if found.entries and not (name in used or name in lost and len(found.entries) == 1):
-            log.write(found, known[6] if known else uptime)
+            log.write(found, known[6] if known else remains.uptime)
 
 
-def _linked(vault: Vault, found: Transcript, rows: list[Any], after: list[str]) -> list[Any]:
+def _name_of(vault: Vault, hidden: str) -> str:
+    """
+    Return the name of a mission.
+
+    :raises Damaged: when it was not hidden with this key, or no mission can have it.
+    """
+    try:
+        check_mission_id(name := vault.reveal(hidden))
+    except LfmError as error:
+        raise Damaged('it is a name that cannot be one') from error
+    return name
+
+
+def _linked(vault: Vault, found: Transcript, rows: list[Any], after: set[Any]) -> list[Any]:
     """Return the rows that follow what was found, or that the next entry says it follows."""
     if found.entries:
-        return [row for row in rows if row[_PARENT] == vault.hide(found.digest)]
-    return [row for row in rows if row[_DIGEST] in after]
+        return [row for row in rows if row[PARENT] == vault.hide(found.digest)]
+    return [row for row in rows if row[DIGEST] in after]
 
 
 def _take_one(vault: Vault, found: Transcript, rows: list[Any]) -> bool:

@@ -99,15 +99,16 @@ class Shelf:
             found.append(self._describe(summary, states[summary.fingerprint], uptime))
         return found
 
-    def show(self, mission_id: str) -> tuple[StoredMission, Transcript]:
+    def show(self, mission_id: str) -> tuple[StoredMission, Transcript, str]:
         """
         Describe a mission and return what was said in it, as far as it is undamaged.
 
+        :returns: also what is wrong with it, as far as that is known; empty: nothing.
         :raises LfmError: UNKNOWN_MISSION.
         """
         summary = self._find(mission_id)
         return (self._describe(summary, self._states(summary.fingerprint), self._log.uptime),
-                self._log.read(mission_id))
+                *self._log.examine(mission_id))
 
     def export(self, mission_id: str, file: Path) -> int:
         """
@@ -119,6 +120,10 @@ class Shelf:
         :raises LfmError: UNKNOWN_MISSION, STORAGE_FAILED.
         """
         summary = self._find(mission_id)
+        if wrong := self._log.examine(mission_id)[1]:
+            raise LfmError(ErrorCode.STORAGE_FAILED, f"mission '{mission_id}' is damaged "
+                           f'({wrong}) and cannot be exported as if it were whole: a node that '
+                           'starts there says what came back')
         return export_mission(self._log, self._states(summary.fingerprint), mission_id, file)
 
     def import_(self, file: Path, mission_id: str = '') -> tuple[str, str]:

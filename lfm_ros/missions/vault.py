@@ -6,7 +6,7 @@ Keep what is written from those who do not have the key.
 What was said is sealed with ChaCha20-Poly1305, which is fast and takes the same time for all data
 also on boards without instructions for AES. What is looked up (names of missions, digests) is
 hidden with AES-SIV: the same name always looks the same. Each piece is bound to its place: moved
-elsewhere, it cannot be opened.
+elsewhere, it cannot be opened. What is in a log has keys of its own, see :attr:`Vault.rows`.
 """
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ from lfm_ros.missions.permissions import is_ours
 from lfm_ros.process import forbid_core_files
 
 KEY = 32  # bytes
+BLOCK = 64  # bytes; what is sealed for a log is as long as a multiple of it: "no" as "yes"
 # Bytes, random: after 2**32 pieces, decades of talking, two are the same with odds of 2**-33.
 _NONCE = 12
 _SHORTEST_NAME = 32  # bytes; shorter ones do not tell how short they are
+_END = b'\x80'  # of what is sealed; zeros follow
 _LARGEST_FILE = 1000  # bytes
 
 Data = TypeVar('Data', str, bytes)
@@ -49,6 +51,16 @@ class Vault:
     """
 
     key_id = ''
+
+    @property
+    def rows(self) -> Vault:
+        """
+        Return the vault of the rows of a log that is chained.
+
+        It has other keys: rows from before logs were chained cannot pass for its rows, nor can
+        a log that lost its chain pass for one from before. Names are hidden by both alike.
+        """
+        return self
 
     def seal(self, data: Data, place: str) -> Data | bytes:
         """
@@ -123,6 +135,8 @@ class Cipher(Vault):
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESSIV
             from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
         except ImportError as error:
             raise _invalid(f'missions cannot be encrypted without the Python package cryptography '
                            f'({error}): install it, or leave missions.key_file empty') from error
@@ -135,6 +149,17 @@ class Cipher(Vault):
         self._hiding = AESSIV(derive('hide', 'sha512'))
         self._digests = derive('digest')
         self._failures = InvalidTag, TypeError, ValueError
+
+        def derive_row_key(use: str) -> bytes:
+            return HKDF(SHA256(), KEY, None, f'lfm_ros 2 {use} of rows'.encode()).derive(key)
+
+        self._rows: Cipher = _RowCipher(self, ChaCha20Poly1305(derive_row_key('seal')),
+                                        derive_row_key('digest'))
+
+    @property
+    def rows(self) -> Vault:
+        """Return the vault of the rows of a chained log; see :attr:`Vault.rows`."""
+        return self._rows
 
     def seal(self, data: Data, place: str) -> Data | bytes:
         """Return data as they are to be written; see :meth:`Vault.seal`."""
@@ -169,6 +194,28 @@ class Cipher(Vault):
     def digest(self, data: bytes) -> str:
         """Return a digest that needs the key; see :meth:`Vault.digest`."""
         return hmac.digest(self._digests, data, 'sha256').hex()
+
+
+class _RowCipher(Cipher):
+    """What a cipher is for the rows of a log; it does not tell exact lengths."""
+
+    def __init__(self, cipher: Cipher, sealing: Any, digests: bytes) -> None:
+        self.key_id = cipher.key_id
+        self._hiding = cipher._hiding
+        self._failures = cipher._failures
+        self._sealing = sealing
+        self._digests = digests
+        self._rows = self
+
+    def seal(self, data: Data, place: str) -> Data | bytes:
+        """Return data as they are to be written; see :meth:`Vault.seal`."""
+        plain = (data.encode() if isinstance(data, str) else data) + _END
+        return super().seal(plain + bytes(-len(plain) % BLOCK), place)
+
+    def open(self, data: Any, place: str, kind: type[Data]) -> Data:
+        """Return what was sealed; see :meth:`Vault.open`."""
+        plain: Any = super().open(data, place, bytes).rstrip(b'\0').removesuffix(_END)
+        return plain.decode() if kind is str else plain  # what is authentic is UTF-8
 
 
 def open_vault(key_file: str) -> Vault:
