@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from lfm_ros.cli.main import main
+from lfm_ros.cli.output import visible
 from lfm_ros.errors import ErrorCode
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_ask_prints_the_answer_and_says_when_it_was_cut():
         == ('default', 'length', 0)
     assert answer['usage']['generated_tokens'] == 9
     done = ask('What?', '--max-tokens', '9')
-    assert (done.returncode, done.stdout) == (0, answer['text'] + '\n')
+    assert (done.returncode, done.stdout) == (0, visible(answer['text']) + '\n')
     assert_one_line(done.stderr, 'lfm ask: ', 'length')
 
 
@@ -80,7 +81,7 @@ def test_chat_remembers_undoes_and_resets():
     lines = 'What?\n/undo\nWhat?\n\nWhere?\n/reset\nWhat?\n/dance\nWhat?'
     done = lfm('chat', folder(), '--max-tokens', '12', *PLAIN, stdin=lines.encode())
     assert done.returncode == 0
-    start, undone, again, later = done.stdout.split(f'{first}\n')
+    start, undone, again, later = done.stdout.split(f'{visible(first)}\n')
     assert start == undone == '', 'the answer after /undo is the first one again'
     assert again and later, 'as the second question of a conversation it has another answer'
     assert "'/dance' is no command" in done.stderr and 'Traceback' not in done.stderr
@@ -94,7 +95,8 @@ def test_chat_goes_on_after_a_mistake():
     errors = done.stderr.decode()
     assert 'Traceback' not in errors
     assert errors.count('lfm chat: ') >= 3 and 'UTF-8' in errors
-    assert done.stdout.decode() == answer_to('What?', '--max-tokens', '5')['text'] + '\n'
+    answer = answer_to('What?', '--max-tokens', '5')['text']
+    assert done.stdout.decode() == visible(answer) + '\n'
     assert done.returncode == 2
 
 

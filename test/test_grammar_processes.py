@@ -288,8 +288,10 @@ def test_a_fixed_answer_leaves_no_choice():
     matcher.mask(logits)
     assert matcher.wait(0) and list(np.flatnonzero(np.isfinite(logits))) == [3]
     matcher.push(3)
-    assert not matcher.complete and matcher.count_valid([1, 4, 4]) == 2
-    assert matcher.count_valid([1, 5]) == 1 and matcher.count_valid([]) == 0
+    assert not matcher.complete
+    for ids, valid in (([1, 4, 4], 2), ([1, 5], 1), ([], 0)):
+        matcher.validate(ids)
+        assert matcher.valid == valid
     assert matcher.forced() == [1, 4] and matcher.complete
 
 

@@ -182,6 +182,10 @@ class Generation:
         """Read what is unread, and guesses behind it; yields while a matcher is at work."""
         unread = self.unread
         guess = self._guess(unread)
+        if guess and self.rules.matcher:
+            self.rules.matcher.validate(guess)
+            yield from self._wait_for_matcher(self.rules.matcher)
+            guess = guess[:self.rules.matcher.valid]
         if guess:
             yield from self._verify(unread, guess)
             return
@@ -197,10 +201,7 @@ class Generation:
         room = min(SHORT - len(unread), self._limits.max_tokens - len(self.ids) - 1,
                    self._model.context_length - self._limits.room - self.state.position
                    - len(unread) - 1)
-        guess = self._draft.guess(room)
-        if self.rules.matcher:
-            guess = guess[:self.rules.matcher.count_valid(guess)]
-        return guess
+        return self._draft.guess(room)
 
     def _verify(self, unread: Sequence[int], guess: Sequence[int]) -> Iterator[str]:
         """Read guesses and keep those that the model would have chosen."""
@@ -254,9 +255,7 @@ class Generation:
         matcher = self.rules.matcher
         if matcher is None or self._followed:
             return
-        while not matcher.wait(MATCHER_WAIT):
-            yield self._give()
-        self._followed = True
+        yield from self._wait_for_matcher(matcher)
         for token in matcher.forced():
             if self.finish_reason:
                 return
@@ -265,6 +264,13 @@ class Generation:
             self._append(token)
         if matcher.complete:
             self.finish_reason = STOP
+
+    def _wait_for_matcher(self, matcher: Matcher) -> Iterator[str]:
+        """Let others run until the rules have said what was asked of them."""
+        self._followed = False
+        while not matcher.wait(MATCHER_WAIT):
+            yield self._give()
+        self._followed = True
 
     def _append(self, token: int) -> None:
         """Take the next token and the text that became certain."""

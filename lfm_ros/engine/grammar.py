@@ -146,12 +146,9 @@ class Grammar:
         """Take a token of an answer; a reply will come."""
         self._send(PUSH, answer, [token])
 
-    def count_valid(self, answer: int, ids: Sequence[int]) -> int:
-        """Return how many of some tokens may come next in an answer."""
+    def validate(self, answer: int, ids: Sequence[int]) -> None:
+        """Count how many of some tokens may come next in an answer; a reply will come."""
         self._send(COUNT, answer, ids)
-        while not self.wait(answer, REPLY_SECONDS):
-            pass
-        return self.receive(answer).count
 
     def wait(self, answer: int, seconds: float) -> bool:
         """

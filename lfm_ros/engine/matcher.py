@@ -42,8 +42,12 @@ class Matcher(Protocol):
     def forced(self) -> list[int]:
         """Return the tokens that must come after the last one, once; they need no push."""
 
-    def count_valid(self, ids: Sequence[int]) -> int:
-        """Return how many of some tokens may come next, one after the other."""
+    def validate(self, ids: Sequence[int]) -> None:
+        """Find out how many of some tokens may come next, one after the other."""
+
+    @property
+    def valid(self) -> int:
+        """Return how many of the tokens of the last :meth:`validate` may come next."""
 
 
 class GrammarMatcher:
@@ -62,6 +66,8 @@ class GrammarMatcher:
         self._complete = opening.complete
         self._mask = opening.mask
         self._forced: list[int] = []
+        self._validating = False
+        self._valid = 0
 
     def __del__(self) -> None:
         self._grammar.leave(self._number)
@@ -75,9 +81,11 @@ class GrammarMatcher:
     def wait(self, seconds: float) -> bool:
         """Wait until it knows what may come next."""
         if self._pending and self._grammar.wait(self._number, seconds):
-            reply = self._grammar.receive(self._number)
-            self._complete, self._mask, self._forced = reply.complete, reply.mask, reply.forced
-            self._pending = False
+            reply, self._pending = self._grammar.receive(self._number), False
+            if self._validating:
+                self._valid, self._validating = reply.count, False
+            else:
+                self._complete, self._mask, self._forced = reply.complete, reply.mask, reply.forced
         return not self._pending
 
     def mask(self, logits: np.ndarray) -> None:
@@ -99,10 +107,17 @@ class GrammarMatcher:
         forced, self._forced = self._forced, []
         return forced
 
-    def count_valid(self, ids: Sequence[int]) -> int:
-        """Return how many of some tokens may come next, one after the other."""
+    def validate(self, ids: Sequence[int]) -> None:
+        """Find out how many of some tokens may come next, one after the other."""
         self._await()
-        return self._grammar.count_valid(self._number, ids) if ids else 0
+        self._grammar.validate(self._number, ids)
+        self._pending = self._validating = True
+
+    @property
+    def valid(self) -> int:
+        """Return how many of the tokens of the last :meth:`validate` may come next."""
+        self._await()
+        return self._valid
 
     def _await(self) -> None:
         while not self.wait(1.0):
@@ -114,11 +129,13 @@ class FixedAnswer:
     Holds an answer to one text.
 
     :param ids: its tokens, at least one.
+    :ivar valid: how many tokens of the last :meth:`validate` are the next ones.
     """
 
     def __init__(self, ids: Iterable[int]) -> None:
         self._ids = list(ids)
         self._place = 0
+        self.valid = 0
 
     @property
     def complete(self) -> bool:
@@ -145,7 +162,8 @@ class FixedAnswer:
         self._place = len(self._ids)
         return rest
 
-    def count_valid(self, ids: Sequence[int]) -> int:
-        """Return how many of some tokens are the next ones."""
+    def validate(self, ids: Sequence[int]) -> None:
+        """Find out how many of some tokens are the next ones."""
         rest = self._ids[self._place:self._place + len(ids)]
-        return next((n for n, pair in enumerate(zip(ids, rest)) if pair[0] != pair[1]), len(rest))
+        self.valid = next((n for n, pair in enumerate(zip(ids, rest)) if pair[0] != pair[1]),
+                          len(rest))
