@@ -75,9 +75,9 @@ class Bench:
         started = time.perf_counter()
         state, start = self._state, self._state.position
         if self._arguments.pretend:
-            state.pretend(history)
-            for rows in state.rows(start).values():
-                rows[...] = 0  # until they are written, pages take no memory
+            state.set_position_unchecked(history)
+            for buffer in state.key_value:  # until they are written, pages take no memory
+                buffer.wipe(start)
         else:
             self._read(history - start)
         seconds = time.perf_counter() - started

@@ -36,6 +36,7 @@ from lfm_ros.engine.session import CPU
 from lfm_ros.engine.session import open_session
 from lfm_ros.engine.state import State
 from lfm_ros.engine.template import ChatTemplate
+from lfm_ros.engine.template_process import SHARED
 from lfm_ros.engine.tokenizer import Tokenizer
 from lfm_ros.engine.trials import probe
 from lfm_ros.engine.vision import FOR_EVER
@@ -118,6 +119,8 @@ class Model:
                  speaks: bool = True) -> None:
         self.options = options
         self.runs = Runs()
+        if speaks:
+            SHARED.start()  # it starts while the graph is opened
         self.folder = path if isinstance(path, ModelFolder) else \
             find_model(path, options.variant, options.image_variant)
         self._tokenizer: Tokenizer | None = None

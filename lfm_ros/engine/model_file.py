@@ -14,9 +14,8 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
 
-# Bytes. The largest in the field: tokenizer_config.json 1.2 MB (Gemma 3), tokenizer.json 33 MB
-# (Gemma 3, 262,144 tokens; Qwen3 11 MB, LFM2 5 MB), a chat template 0.02 MB. A file of brackets
-# takes up to 40 times its size in memory when it is read as JSON.
+# Bytes, several times what the files of the models in the field have. A file of brackets takes up
+# to 40 times its size in memory when it is read as JSON.
 MAX_SETTINGS_BYTES = 4 << 20
 MAX_TEMPLATE_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 40 << 20

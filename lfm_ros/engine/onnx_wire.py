@@ -29,7 +29,7 @@ _KEY, _VALUE = 1, 2
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # kinds of fields
 _WINDOW = 64 << 10
 MAX_FIELDS = 2_000_000  # of one file; 1,000 nodes and their weights have about 30,000
-MAX_NODES = 100_000     # likewise, for which ONNX Runtime takes 10 s; LFM2-350M has about 800
+MAX_NODES = 100_000     # likewise, for which ONNX Runtime takes 10 s
 MAX_DEPTH = 100         # messages inside of each other, as protobuf itself allows
 MAX_TEXT_BYTES = 4096   # of the name of an operator or of a file, and of all sizes of a tensor
 

@@ -17,8 +17,8 @@ from lfm_ros.errors import LfmError
 
 _log = logging.getLogger(__name__)
 
-OPEN_SECONDS = 300.0  # what a small model may take; LFM2-350M takes 10 s on a Raspberry Pi 5
-OPEN_BYTES_PER_SECOND = 2 << 20  # of its files in addition; a slow SD card reads 10 MB/s
+OPEN_SECONDS = 300.0  # what a small model may take
+OPEN_BYTES_PER_SECOND = 2 << 20  # of its files in addition: slower than an SD card
 GRACE = 10.0          # seconds to end a run that was told to
 HANGS = 75            # exit code, that of the node when its model hangs; EX_TEMPFAIL of sysexits.h
 

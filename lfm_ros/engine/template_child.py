@@ -18,7 +18,7 @@ from typing import Any
 
 MEMORY_BYTES = 512 << 20  # of addresses; it has 40 MB after its start
 CPU_SECONDS = 10          # of one rendering; published templates take 0.001
-IDLE_SECONDS = 60.0       # after which it ends
+IDLE_SECONDS = 10.0       # after which it ends
 LARGE_BYTES = 128 << 20   # when it keeps so much after a rendering, it ends as well
 MAX_TEXT = 4 << 20        # characters; no context holds as many
 MAX_STEPS = 100_000       # of all loops over numbers

@@ -48,6 +48,11 @@ class TemplateProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
+    def start(self) -> None:
+        """Start the process if it is not there; what it imports is ready when it is asked."""
+        with self._lock:
+            self._running()
+
     def render(self, source: str, variables: dict[str, Any]) -> str:
         """
         Return the text of a template.
@@ -102,7 +107,7 @@ class TemplateProcess:
         path = [os.path.abspath(entry) for entry in sys.path]
         try:
             return subprocess.Popen(
-                [sys.executable, '-I', str(Path(template_child.__file__).resolve()),
+                [sys.executable, '-I', '-S', str(Path(template_child.__file__).resolve()),
                  json.dumps(path)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 cwd='/', env={}, start_new_session=True)

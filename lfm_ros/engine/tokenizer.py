@@ -27,7 +27,7 @@ _REPLACEMENT = '\ufffd'
 _NOT_UTF8 = re.compile('[\ufffd\ud800-\udfff]')
 _LONGEST = 8  # tokens; no character is spread over more
 _UTF8_BYTES = 4  # of the longest character
-MAX_ADDED_TOKENS = 20_000  # the field has 6,500 (Gemma 3); they are searched for in every text
+MAX_ADDED_TOKENS = 20_000  # they are searched for in every text
 _PROBE = 'Hello <|x|> \u00e9\n'
 _MARKER = re.compile(r'<.+>|\[.+\]', re.DOTALL)
 
