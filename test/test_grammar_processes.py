@@ -54,14 +54,29 @@ def scheduler():
         model.close()
 
 
-def children() -> list[int]:
-    """Return the processes that this one has started, and those that they have."""
-    return [child.pid for child in descendants(os.getpid())]
+class Processes:
+    """The processes that a test has started for grammars; those of other tests may be there."""
+
+    def __init__(self) -> None:
+        self._before = {child.pid for child in descendants(os.getpid())}
+
+    @property
+    def servers(self) -> list[int]:
+        """Return the processes from which workers are forked."""
+        return [child.pid for child in descendants(os.getpid()) if child.pid not in self._before
+                and b'grammar_worker' in Path(f'/proc/{child.pid}/cmdline').read_bytes()
+                and int(Path(f'/proc/{child.pid}/stat').read_text().split()[3]) == os.getpid()]
+
+    @property
+    def workers(self) -> list[int]:
+        """Return the processes of single grammars."""
+        return [child.pid for server in self.servers for child in descendants(server)]
 
 
-def workers() -> list[int]:
-    """Return the processes of grammars, without their server."""
-    return [child.pid for server in descendants(os.getpid()) for child in descendants(server.pid)]
+@pytest.fixture
+def processes(scheduler):
+    """Give the processes of the scheduler's model, which has none yet."""
+    return Processes()
 
 
 def wait_for_end(pid: int) -> None:
@@ -114,14 +129,15 @@ def test_a_form_that_takes_too_long_is_refused(scheduler, monkeypatch):
     assert answer.error_code == ErrorCode.INVALID_FORMAT and '0.1 s' in answer.error_msg
 
 
-def test_the_time_of_a_request_ends_while_its_form_is_compiled_and_so_does_the_process(scheduler):
+def test_the_time_of_a_request_ends_while_its_form_is_compiled_and_so_does_the_process(
+        scheduler, processes):
     answer_of(scheduler, 'First.', form=YES)
-    before = set(workers())
+    before = set(processes.workers)
     request = scheduler.submit(Query('Say it.', form=ENDLESS, timeout=0.2))
     answer = request.wait(WAIT)
     assert answer.error_code == ErrorCode.TIMEOUT_IN_QUEUE and 'compiled' in answer.error_msg
     in_thread(scheduler, lambda: None)
-    for worker in set(workers()) - before:
+    for worker in set(processes.workers) - before:
         wait_for_end(worker)
 
 
@@ -160,13 +176,13 @@ def test_tools_are_compiled_like_a_form(scheduler):
 
 
 def test_a_process_that_dies_while_it_follows_an_answer_ends_that_answer_only(
-        scheduler, monkeypatch):
+        scheduler, processes, monkeypatch):
     push, killed = GrammarMatcher.push, []
 
     def push_and_kill(self, token):
         push(self, token)
         if not killed:
-            killed.extend(workers())
+            killed.extend(processes.workers)
             os.kill(killed[0], signal.SIGKILL)
 
     monkeypatch.setattr(GrammarMatcher, 'push', push_and_kill)
@@ -178,12 +194,12 @@ def test_a_process_that_dies_while_it_follows_an_answer_ends_that_answer_only(
     assert answer.error_code == ErrorCode.NONE and len(answer.text) == 40
 
 
-def test_a_process_that_stops_answering_is_given_up(scheduler, monkeypatch):
+def test_a_process_that_stops_answering_is_given_up(scheduler, processes, monkeypatch):
     push, stopped = GrammarMatcher.push, []
 
     def push_and_stop(self, token):
         if not stopped:
-            stopped.extend(workers())
+            stopped.extend(processes.workers)
             os.kill(stopped[0], signal.SIGSTOP)
         push(self, token)
 
@@ -223,30 +239,29 @@ def test_answers_whose_grammar_is_slow_are_the_same_while_others_run(tmp_path, m
     model.close()
 
 
-def test_a_server_that_was_ended_is_started_again(scheduler):
+def test_a_server_that_was_ended_is_started_again(scheduler, processes):
     assert answer_of(scheduler, 'Say it.', form=YES).text in ('yes', 'no')
-    server = children()[0]
+    [server] = processes.servers
     os.kill(server, signal.SIGKILL)
     wait_for_end(server)
     for form in (Form(regex='(left|right)'), YES):  # one is new, one was compiled before
         assert answer_of(scheduler, 'Say it.', form=form).error_code == ErrorCode.NONE
 
 
-def test_few_processes_are_kept(scheduler):
+def test_few_processes_are_kept(scheduler, processes):
     for number in range(2 * grammar_compiler.MAX_KEPT):
         assert answer_of(scheduler, 'Say it.', form=Form(regex=f'{number}')).text == f'{number}'
-    assert len(workers()) <= grammar_compiler.MAX_KEPT
+    assert 0 < len(processes.workers) <= grammar_compiler.MAX_KEPT
 
 
-def test_nothing_is_left_when_the_model_is_closed(scheduler):
+def test_nothing_is_left_when_the_model_is_closed(scheduler, processes):
     answer_of(scheduler, 'Say it.', form=YES)
-    known = workers()
-    assert known
+    known = [*processes.workers, *processes.servers]
+    assert len(known) == 2
     scheduler.stop()
     scheduler.store.model.close()
-    for worker in known:
-        wait_for_end(worker)
-    assert not children()
+    for process in known:
+        wait_for_end(process)
 
 
 def test_the_processes_end_with_one_that_is_killed():
@@ -263,7 +278,7 @@ def test_the_processes_end_with_one_that_is_killed():
     assert process.stdout and process.stdin
     assert process.stdout.readline() == b'ready\n'
     started = [child.pid for child in descendants(process.pid)]
-    assert len(started) == 2
+    assert len(started) == 3  # with that of templates
     process.kill()
     process.communicate()
     for pid in started:
