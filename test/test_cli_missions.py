@@ -8,6 +8,7 @@ import subprocess
 import time
 
 from lfm_ros.cli.main import main
+from lfm_ros.cli.output import visible
 from lfm_ros.errors import ErrorCode
 from lfm_ros.missions.storage import Storage
 import pytest
@@ -63,11 +64,11 @@ def test_a_second_command_remembers_what_the_first_was_told(tmp_path):
     place = tmp_path / 'missions'
     texts = [ask(place, 'What?')['text'], ask(place, 'Where?')['text']]
     chat = lfm('chat', folder(), *PLAIN, stdin=b'What?\nWhere?\n')
-    assert chat.stdout == ''.join(text + '\n' for text in texts)
+    assert chat.stdout == ''.join(visible(text) + '\n' for text in texts)
     third = ask(place, 'Who?')
     assert third['usage']['cached_tokens'] > 30, 'it began with the state that was put away'
     assert lfm('chat', folder(), '--missions-dir', place, *PLAIN,
-               stdin=b'/undo\nWho?\n').stdout == third['text'] + '\n'
+               stdin=b'/undo\nWho?\n').stdout == visible(third['text']) + '\n'
     assert len(missions(place, 'show', 'default')['turns']) == 3
     alone = ask(tmp_path / 'other', 'Where?')
     assert alone['text'] != texts[1]
