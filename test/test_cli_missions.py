@@ -106,8 +106,7 @@ def test_show_prints_the_conversation(kept):
     assert [turn['prompt'] for turn in shown['turns']] == ['What?', 'Where?']
     assert all(set(turn) >= {'prompt', 'text', 'finish_reason'} for turn in shown['turns'])
     done = lfm('missions', '--missions-dir', kept, 'show', 'default')
-    for word in ('You are a robot.', '> What?', '> Where?',
-                 visible(shown['turns'][1]['text'])):
+    for word in ('You are a robot.', '> What?', '> Where?', visible(shown['turns'][1]['text'])):
         assert word in done.stdout
 
 
