@@ -214,7 +214,8 @@ def test_what_was_sealed_before_logs_were_chained_is_sealed_anew(old):
 @pytest.mark.parametrize('statement', [
     'UPDATE missions SET turns = 1', "UPDATE entries SET text = X'00' WHERE number = 1",
     'DELETE FROM entries WHERE number = 2', "UPDATE pictures SET main = X'00'",
-    'UPDATE clock SET seconds = "x"'])
+    'UPDATE clock SET seconds = "x"', 'UPDATE clock SET seconds = 1e300',
+    'UPDATE missions SET rowid = rowid << 40', 'UPDATE missions SET rowid = -rowid'])
 def test_what_is_damaged_in_a_folder_from_before_is_kept_aside(old, statement):
     folder, expected = old
     database = sqlite3.connect(folder / SEALED.named(LOG_FILE), isolation_level=None)
