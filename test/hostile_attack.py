@@ -17,7 +17,7 @@ from node_client import Client
 from node_client import query
 
 LATE = 1.0     # seconds after its timeout by which a query must be answered
-LOST = 20.0    # seconds after its timeout when its answer is given up
+LOST = 120.0   # seconds after its timeout when its answer is given up
 R = msg.Response
 EXPECTED = {R.NONE, R.INVALID_TEXT, R.PROMPT_TOO_LONG, R.CONTEXT_FULL, R.INVALID_FORMAT,
             R.INVALID_TOOL, R.QUEUE_FULL, R.TIMEOUT_IN_QUEUE, R.TIMEOUT, R.OVER_BUDGET}
@@ -33,6 +33,7 @@ class Result:
     :ivar ordinary: answers to ordinary queries: right, wrong, cut, busy, refused.
     """
 
+    late: float = LATE
     codes: Counter[int] = field(default_factory=Counter)
     ordinary: Counter[str] = field(default_factory=Counter)
     overruns: list[tuple[float, str]] = field(default_factory=list)
@@ -46,7 +47,7 @@ class Result:
         name = f'{name} ({case.kind})'
         over = seconds - case.fields['timeout']
         self.overruns = sorted([*self.overruns, (over, name)], reverse=True)[:10]
-        if over > LATE:
+        if over > self.late:
             self.faults.append(f'{name} was answered {over:.2f} s after its timeout')
         if code not in EXPECTED:
             self.faults.append(f'{name} met error {code}: {response.error_msg[:200]}')
@@ -66,10 +67,12 @@ class Attack:
 
     :param make: gives the case of a number.
     :param at_once: how many queries are in flight.
+    :param late: seconds after its timeout by which a query must be answered.
     """
 
-    def __init__(self, client: Client, make: Callable[[int], Case], at_once: int = 3) -> None:
-        self.result = Result()
+    def __init__(self, client: Client, make: Callable[[int], Case], at_once: int = 3,
+                 late: float = LATE) -> None:
+        self.result = Result(late)
         self.in_flight: dict[int, str] = {}
         self.stuck = False
         self._client = client

@@ -71,7 +71,7 @@ def test_a_bad_tokenizer_is_refused_in_one_short_sentence(name, tmp_path):
     started = time.monotonic()
     with pytest.raises(LfmError) as caught:
         opened(tmp_path, BAD[name])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 120
     assert caught.value.code == ErrorCode.TOKENIZER_INVALID
     assert_one_line(caught.value.message, 'tokenizer.json')
     assert caught.value.message.isprintable() and len(caught.value.message) <= 1000

@@ -205,7 +205,7 @@ def test_what_is_no_pixel_is_not_read(name, monkeypatch):
     monkeypatch.setattr(Image, 'open', look)
     started = time.monotonic()
     assert decode(LADEN[name]).shape in ((1, 1, 3), PIXELS.shape)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 120
     found, = seen
     assert set(found) <= {'jfif', 'jfif_version', 'jfif_unit', 'jfif_density', 'dpi',
                           'adobe', 'adobe_transform'}
