@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import select
 
 _PAGE = os.sysconf('SC_PAGE_SIZE')
 
@@ -49,6 +50,20 @@ def descendants(pid: int) -> list[Member]:
         found += children
         waiting += [child.pid for child in children]
     return found
+
+
+def wait_for_end(pid: int, seconds: float = 60.0) -> None:
+    """Wait until a process has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        assert poll.poll(1000 * seconds), f'process {pid} goes on'
+    finally:
+        os.close(process)
 
 
 def usage(pid: int) -> Usage:

@@ -4,7 +4,6 @@
 import json
 import os
 from pathlib import Path
-import select
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from lfm_ros.prepare.edits import edit_losslessly
 import numpy as np
 from prepare_support import edited
 from process_tree import descendants
+from process_tree import wait_for_end
 import pytest
 from scheduler_support import answer_of
 from scheduler_support import in_thread
@@ -77,20 +77,6 @@ class Processes:
 def processes(scheduler):
     """Give the processes of the scheduler's model, which has none yet."""
     return Processes()
-
-
-def wait_for_end(pid: int) -> None:
-    """Wait until a process has ended."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        poll = select.poll()
-        poll.register(process, select.POLLIN)
-        assert poll.poll(1000 * WAIT), f'process {pid} goes on'
-    finally:
-        os.close(process)
 
 
 def chain(kind: str, length: int) -> Form:
