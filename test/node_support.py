@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / 'test' / 'models'
 NODE = ('-m', 'lfm_ros.node.start')
 ODD_NODE = (str(ROOT / 'test' / 'odd_node.py'),)
-DEADLINE = 30.0  # seconds; for what takes a fraction of one on a quiet machine
+DEADLINE = 60.0  # seconds; for what takes a fraction of one on a quiet machine
 
 # Fast DDS on this machine only; both are read when a context is made.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='it forks a load
 def test_what_was_acknowledged_outlives_kills(seed, vault):  # noqa: F811
     done = subprocess.run(
         [sys.executable, ROOT / 'bench' / 'kills.py', '--kills', '10', '--missions', '6',
-         '--seed', str(seed)], env=environment(), capture_output=True, text=True, timeout=WAIT)
+         '--seed', str(seed)], env=environment(), capture_output=True, text=True,
+        timeout=5 * WAIT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'losses: 0' in done.stdout
     assert int(re.search(r'turns acknowledged: (\d+)', done.stdout)[1]) > 10
