@@ -30,6 +30,7 @@ from fixtures.make_fixtures import TOKENS
 from internals import from_lines
 from internals import lfm
 from internals import Missions
+import lfm_ros  # noqa: F401  (switches telemetry off)
 import onnxruntime
 import pytest
 

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lfm_ros  # noqa: F401  (switches telemetry off)
 import onnxruntime
 from pins import commands
 from pins import graphs
