@@ -143,7 +143,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def _make_part(folder: Path) -> tuple[Path, int]:
-    """Make a file that nobody takes for the rest of a killed process: it is locked."""
+    """Make a temporary file and lock it, so that it is not cleaned up as a stale one."""
     while True:
         part = folder / f'.lfm-{secrets.token_hex(8)}.part'
         handle = open_file(part, os.O_CREAT | os.O_EXCL | os.O_RDWR)

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-import stat
 from typing import Any
 from typing import BinaryIO
 
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
+from lfm_ros.files import ForeignFile
+from lfm_ros.files import open_file
 
 # Bytes, several times what the files of the models in the field have. A file of brackets takes up
 # to 40 times its size in memory when it is read as JSON.
@@ -30,14 +30,10 @@ def open_regular(path: Path) -> BinaryIO:
     :raises OSError: when it cannot be opened.
     :raises ValueError: when it is a pipe, a socket, a device or a folder.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ValueError('it is not a regular file')
-        return os.fdopen(number, 'rb')
-    except BaseException:
-        os.close(number)
-        raise
+        return open(open_file(path, follow=True), 'rb')
+    except ForeignFile as error:
+        raise ValueError('it is not a regular file') from error
 
 
 def read_bytes(path: Path, most: int) -> bytes:

@@ -213,7 +213,7 @@ class LogFile:
         self._wal_size = size
 
     def _truncate(self) -> bool:
-        """Move all from the WAL into the file, unless somebody reads it."""
+        """Move the WAL into the file, unless another process reads it."""
         busy = self._database.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0]
         self._wal_size = self._measure()
         return not busy
