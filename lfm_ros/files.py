@@ -147,9 +147,13 @@ def _make_part(folder: Path) -> tuple[Path, int]:
     while True:
         part = folder / f'.lfm-{secrets.token_hex(8)}.part'
         handle = open_file(part, os.O_CREAT | os.O_EXCL | os.O_RDWR)
-        with suppress(OSError):  # a file system without locks
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
+            if os.fstat(handle).st_nlink:
+                return part, handle
+        except BlockingIOError:  # somebody else is about to remove it
+            pass
+        except OSError:  # a file system without locks
             return part, handle
         os.close(handle)  # another process was tidying up in between
 

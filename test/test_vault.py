@@ -115,9 +115,10 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path, content):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / 'folder').mkdir()
     os.mkfifo(tmp_path / 'pipe')
-    for name in ('nothing', 'folder', 'pipe', 'nothing/x', 'x' * 300, 'x\0'):
+    for name in ('nothing', 'folder', 'pipe', 'nothing/x', 'x' * 300):
         refused(tmp_path / name)
     refused('~nobody-of-this-name/key')
+    refused('x\0', said=r'x\x00')
 
 
 @pytest.mark.parametrize('mode', [0o640, 0o604, 0o660, 0o644, 0o610])
@@ -127,12 +128,12 @@ def test_a_file_that_others_may_read_is_refused_with_what_to_do(tmp_path, mode):
     assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
-def refused(file):
-    """Check that a key file is refused; return the sentence."""
+def refused(file, said=''):
+    """Check that a key file is refused; return the sentence. ``said``: how it names the file."""
     with pytest.raises(LfmError) as raised:
         open_vault(str(file))
     assert raised.value.code == ErrorCode.KEY_INVALID
-    assert_one_line(raised.value.message, str(file), 'missions.key_file', 'openssl rand')
+    assert_one_line(raised.value.message, said or str(file), 'missions.key_file', 'openssl rand')
     return raised.value.message
 
 
