@@ -17,23 +17,23 @@ import shutil
 import tempfile
 import time
 
+from lfm_ros.conversation.mission import Mission
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.missions.budget import in_mb
-from lfm_ros.missions.budget import MARGIN
-from lfm_ros.missions.budget import mark_bytes
-from lfm_ros.missions.budget import MB
-from lfm_ros.missions.budget import room_for_missions
-from lfm_ros.missions.keeping import Keeping
-from lfm_ros.missions.mission import Mission
-from lfm_ros.missions.request import Query
-from lfm_ros.missions.scheduler import Defaults
-from lfm_ros.missions.scheduler import Scheduler
-from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import MissionStore
 from lfm_ros.process import return_large_memory
 from lfm_ros.process import rss_bytes
+from lfm_ros.serving.memory_budget import in_mb
+from lfm_ros.serving.memory_budget import MARGIN
+from lfm_ros.serving.memory_budget import mark_bytes
+from lfm_ros.serving.memory_budget import MB
+from lfm_ros.serving.memory_budget import mission_budget
+from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import Query
+from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.retention import RetentionPolicy
+from lfm_ros.serving.scheduler import Scheduler
+from lfm_ros.storage.storage import Storage
 import numpy as np
 
 LINE = 'The red toolbox was seen at waypoint 17 beside the second shelf of the north hall. '
@@ -44,7 +44,7 @@ class TimedStore(MissionStore):
 
     def get(self, mission_id: str) -> Mission:
         """Return a mission; note the seconds if it was put aside."""
-        aside = self._slots[mission_id].mission is None
+        aside = self._records[mission_id].mission is None
         started = time.perf_counter()
         mission = super().get(mission_id)
         if aside:
@@ -64,17 +64,18 @@ def main() -> None:
     arguments = parser.parse_args()
     return_large_memory()
     model = Model(arguments.model, ModelOptions(context_length=2 * arguments.tokens))
-    model.stretch()
+    model.probe_peak_memory()
     state = model.new_state()
     each = state.nbytes_at(arguments.tokens + 300) + mark_bytes(model)
     budget = int((rss_bytes() + MARGIN + (arguments.resident + 0.5) * each) // MB) + 1
-    room = room_for_missions(model, budget)
+    room = mission_budget(model, budget)
     print(f'budget {budget} MiB: process {in_mb(rss_bytes())}, states {in_mb(room)}, one mission '
           f'{in_mb(each)}', flush=True)
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
-    store = TimedStore(model, '', Keeping(most=arguments.missions, room=room, overflow='forget'),
-                       Storage(folder, model))
-    scheduler = Scheduler(store, defaults=Defaults(Sampling(), 16))
+    retention = RetentionPolicy(max_missions=arguments.missions, state_bytes_limit=room,
+                                overflow='forget')
+    store = TimedStore(model, '', retention, Storage(folder, model))
+    scheduler = Scheduler(store, defaults=RequestDefaults(Sampling(), 16))
     try:
         use(scheduler, store, arguments, budget)
     finally:
@@ -91,7 +92,7 @@ def use(scheduler: Scheduler, store: TimedStore, arguments: argparse.Namespace,
     highest = 0
     scheduler.submit(Query(LINE * lines, names[0], max_tokens=4)).wait()
     for name in names[1:]:  # reading the same text again would only take longer
-        scheduler.call(lambda name=name: store.fork(names[0], name)).result()
+        scheduler.submit_job(lambda name=name: store.fork(names[0], name)).result()
         highest = max(highest, rss_bytes())
     print(f'filled {len(names)} missions, highest RSS {in_mb(highest)} MB', flush=True)
     chance, started, answered = random.Random(1), time.monotonic(), 0

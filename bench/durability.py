@@ -23,15 +23,15 @@ import tempfile
 import time
 
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.missions.keeping import Keeping
-from lfm_ros.missions.request import Answer
-from lfm_ros.missions.request import Query
-from lfm_ros.missions.scheduler import Defaults
-from lfm_ros.missions.scheduler import Scheduler
-from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import MissionStore
+from lfm_ros.serving.answer import Answer
+from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import Query
+from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.retention import RetentionPolicy
+from lfm_ros.serving.scheduler import Scheduler
+from lfm_ros.storage.storage import Storage
 
 GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 LINE = 'The red toolbox was seen at waypoint 17 beside the second shelf of the north hall. '
@@ -51,8 +51,9 @@ class TimedStore(MissionStore):
 def serving(model: Model, folder: Path, turns: int) -> Iterator[Scheduler]:
     """Run a scheduler on a folder; at the end nothing is put away."""
     storage = Storage(folder, model)
-    keeping = Keeping(checkpoint_turns=turns, checkpoint_idle=0.0)
-    scheduler = Scheduler(TimedStore(model, '', keeping, storage), defaults=Defaults(GREEDY, 16))
+    retention = RetentionPolicy(checkpoint_turns=turns, checkpoint_idle=0.0)
+    scheduler = Scheduler(TimedStore(model, '', retention, storage),
+                          defaults=RequestDefaults(GREEDY, 16))
     yield scheduler
     scheduler.stop()
     storage.close()
@@ -80,7 +81,7 @@ def come_back(model: Model, folder: Path, turns: int) -> float:
     started = time.perf_counter()
     with serving(model, folder, turns) as scheduler:
         first: list[float] = []
-        scheduler.submit(Query('And now?', max_tokens=4), on_piece=lambda _: first.append(
+        scheduler.submit(Query('And now?', max_tokens=4), on_delta=lambda _: first.append(
             time.perf_counter() - started)).wait()
     return first[0]
 
@@ -91,14 +92,14 @@ def measure(model: Model, folder: Path, turns: int, every: int, tokens: int) -> 
         fill(scheduler, turns, tokens)
         store = scheduler.store
         seconds = sorted(store.seconds)  # type: ignore[attr-defined]
-        store.storage.settle()
+        store.storage.flush()
         committed, log_bytes, state_bytes = store.written
         length = store.list()[0].tokens
     killed = come_back(model, folder, every)
     with serving(model, folder, every) as scheduler:
         ask(scheduler, 'And?', 4)
         scheduler.stop()
-        scheduler.store.put_away()
+        scheduler.store.flush_all()
         stored = scheduler.store.list()[0].stored_bytes
     ended = come_back(model, folder, every)
     return {'tokens': length, 'commit_ms_p50': 1e3 * statistics.median(seconds),

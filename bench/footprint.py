@@ -33,11 +33,11 @@ from lfm_ros.msg import Response
 from lfm_ros.msg import Sampling
 import responsiveness
 
-LONGEST = 900.0  # seconds for a start that prepares the graphs, or for one prompt
+MAX_LENGTH = 900.0  # seconds for a start that prepares the graphs, or for one prompt
 LINE = 'Seen on round {0}: box {1} at waypoint {2}, beside shelf {3} of the north hall. '
 LINES = 16  # of one prompt
 QUESTION = 'Where was the red box seen last, and what stood beside it?'
-LONG = 'long'
+PREFILL_ATTENTION = 'long'
 MB = 1 << 20
 
 
@@ -58,7 +58,7 @@ class Node(responsiveness.Node):
             while not self._ask.service_is_ready():
                 self._check(started)
                 time.sleep(0.005)
-            while self.ask('Hello.', LONG).error_code == ErrorCode.NOT_ACTIVE:
+            while self.ask('Hello.', PREFILL_ATTENTION).error_code == ErrorCode.NOT_ACTIVE:
                 self._check(started)
                 time.sleep(0.005)
         except BaseException:
@@ -69,7 +69,7 @@ class Node(responsiveness.Node):
     def ask(self, prompt: str, mission: str, aside: bool = False) -> Response:
         """Return the answer, of one token."""
         query = Query(prompt=prompt, mission_id=mission, aside=aside, max_tokens=1,
-                      timeout=LONGEST, sampling=Sampling(temperature=0.0))
+                      timeout=MAX_LENGTH, sampling=Sampling(temperature=0.0))
         found = self._result(self._ask.call_async(srv.Ask.Request(query=query))).response
         if found.error_code not in (ErrorCode.NONE, ErrorCode.NOT_ACTIVE):
             raise SystemExit(f'footprint: [{found.error_code}] {found.error_msg}')
@@ -106,28 +106,28 @@ class Node(responsiveness.Node):
         return future.result()
 
     def _check(self, started: float) -> None:
-        if self.process.poll() is not None or time.perf_counter() > started + LONGEST:
+        if self.process.poll() is not None or time.perf_counter() > started + MAX_LENGTH:
             raise SystemExit('footprint: the node gives no answer, see its messages above')
 
 
 def grow(node: Node, tokens: int) -> None:
     """Tell the long mission so much that it holds at least so many tokens."""
     number, each = 0, 0.0
-    while (left := tokens - (before := node.mission(LONG).tokens)) > 0:
+    while (left := tokens - (before := node.mission(PREFILL_ATTENTION).tokens)) > 0:
         count = min(LINES, math.ceil(left / each)) if each else 1
         lines = [LINE.format(n, n * 37 % 101, n * 53 % 211, n * 29 % 17)
                  for n in range(number, number + count)]
         number += count
-        node.ask(''.join(lines), LONG)
-        each = (node.mission(LONG).tokens - before) / count
+        node.ask(''.join(lines), PREFILL_ATTENTION)
+        each = (node.mission(PREFILL_ATTENTION).tokens - before) / count
 
 
 def first_tokens(node: Node, turns: int) -> dict[str, Any]:
     """Return the milliseconds to the first token, in fresh missions and in the long one."""
-    answers: dict[str, list[Response]] = {'fresh': [], LONG: []}
+    answers: dict[str, list[Response]] = {'fresh': [], PREFILL_ATTENTION: []}
     for turn in range(turns + 1):
         name = f'fresh {turn}'
-        for kind, mission in (('fresh', name), (LONG, LONG)):
+        for kind, mission in (('fresh', name), (PREFILL_ATTENTION, PREFILL_ATTENTION)):
             answers[kind].append(node.ask(QUESTION, mission, aside=True))
         node.delete(name)
     found: dict[str, Any] = {}
@@ -138,7 +138,7 @@ def first_tokens(node: Node, turns: int) -> dict[str, Any]:
             'ms': round(1000 * statistics.median(u.time_to_first_token for u in usages), 2)}
     found['ratio'] = round(statistics.median(
         a.usage.time_to_first_token / b.usage.time_to_first_token
-        for a, b in zip(answers[LONG][1:], answers['fresh'][1:])), 3)
+        for a, b in zip(answers[PREFILL_ATTENTION][1:], answers['fresh'][1:])), 3)
     return found
 
 
@@ -161,8 +161,8 @@ def measure(arguments: argparse.Namespace, for_node: Sequence[str]) -> dict[str,
             found['seconds_to_first_answer'] = statistics.median(seconds)
             found['after_first_answer'] = node.memory()
             grow(node, arguments.tokens)
-            found['tokens'] = node.mission(LONG).tokens
-            found['state'] = round(node.mission(LONG).bytes / MB, 1)
+            found['tokens'] = node.mission(PREFILL_ATTENTION).tokens
+            found['state'] = round(node.mission(PREFILL_ATTENTION).bytes / MB, 1)
             found['after_tokens'] = node.memory()
             found['first_token'] = first_tokens(node, arguments.turns)
         finally:
@@ -184,7 +184,7 @@ def show(found: dict[str, Any]) -> None:
               f'{row["peak"]:9.1f}')
     print(f'the state of this mission: {found["state"]:.1f} MiB\n')
     times = found['first_token']
-    for kind in ('fresh', LONG):
+    for kind in ('fresh', PREFILL_ATTENTION):
         row = times[kind]
         print(f'first token of {row["prompt_tokens"]} tokens behind {row["history"]:5}: '
               f'{row["ms"]:8.2f} ms')

@@ -18,16 +18,16 @@ from statistics import median
 import sys
 import time
 
-from lfm_ros.engine.form import Form
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.missions.request import Query
-from lfm_ros.missions.scheduler import Defaults
-from lfm_ros.missions.scheduler import Scheduler
-from lfm_ros.missions.store import MissionStore
-from lfm_ros.prepare.opening import open_prepared
+from lfm_ros.engine.text.response_format import ResponseFormat
+from lfm_ros.prepare.open_model import open_prepared
+from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import Query
+from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.scheduler import Scheduler
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test' / 'support'))
 from schemas import random_schema  # noqa: E402
 from schemas import valid  # noqa: E402
 
@@ -44,9 +44,10 @@ def check_schemas(scheduler: Scheduler, count: int) -> dict[str, object]:
         schema = random_schema(chance)
         answer = scheduler.submit(Query(
             (chance.choice(PROMPTS) + ' ' + ' '.join(chance.sample(PROMPTS, 2))).strip(),
-            aside=True, form=Form(json.dumps(schema)), max_tokens=200, sampling={
-                'temperature': chance.choice([0.0, 0.3, 1.0, 2.0]), 'min_p': chance.choice(
-                    [0.0, 0.15]), 'top_k': chance.choice([0, 5]), 'seed': seed})).wait()
+            aside=True, response_format=ResponseFormat(json.dumps(schema)), max_tokens=200,
+            sampling={'temperature': chance.choice([0.0, 0.3, 1.0, 2.0]),
+                      'min_p': chance.choice([0.0, 0.15]), 'top_k': chance.choice([0, 5]),
+                      'seed': seed})).wait()
         if answer.error_code:
             found['refused'] += 1
         elif answer.finish_reason == 'stop':
@@ -59,12 +60,13 @@ def check_schemas(scheduler: Scheduler, count: int) -> dict[str, object]:
 
 def time_tokens(scheduler: Scheduler, rounds: int, tokens: int) -> dict[str, object]:
     """Return milliseconds per token without a form, with a regular expression and a schema."""
-    forms = {'free': Form(), 'regex': Form(regex='(.|\\n)*'), 'schema': Form(FREE)}
+    forms = {'free': ResponseFormat(), 'regex': ResponseFormat(
+        regex='(.|\\n)*'), 'schema': ResponseFormat(FREE)}
     times: dict[str, list[float]] = {name: [] for name in forms}
     for number in range(rounds + 1):
         for name, form in forms.items():
             answer = scheduler.submit(Query(
-                'Say something.', aside=True, form=form, max_tokens=tokens,
+                'Say something.', aside=True, response_format=form, max_tokens=tokens,
                 sampling={'temperature': 1.0, 'min_p': 0.0, 'seed': number})).wait()
             if number and answer.usage.generated_tokens > tokens // 2:
                 times[name].append(1000 / answer.usage.tokens_per_second)
@@ -90,7 +92,7 @@ def main() -> None:
     model.grammars
     result: dict[str, object] = {'model': model.name, 'vocabulary': model.vocabulary,
                                  'first_use_ms': round(1000 * (time.perf_counter() - started), 1)}
-    scheduler = Scheduler(MissionStore(model), defaults=Defaults(Sampling(), 256))
+    scheduler = Scheduler(MissionStore(model), defaults=RequestDefaults(Sampling(), 256))
     try:
         if arguments.schemas:
             result['random_schemas'] = check_schemas(scheduler, arguments.schemas)

@@ -22,7 +22,8 @@ import sys
 import threading
 import time
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ('test', 'examples')]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in
+                ('test/support', 'examples')]
 from hostile_attack import Attack  # noqa: E402
 from hostile_attack import Result  # noqa: E402
 from hostile_attack import Stream  # noqa: E402

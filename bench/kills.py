@@ -28,27 +28,28 @@ import time
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / 'test')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'test' / 'support')]
 
+import cipher_support  # noqa: E402
 from kill_child import live  # noqa: E402, I100
 from kill_child import PHASES  # noqa: E402
 from kill_child import SYSTEM  # noqa: E402
 from kill_child import TOKENS  # noqa: E402
+from lfm_ros.conversation.entry import OBSERVATION  # noqa: E402
+from lfm_ros.conversation.entry import TURN  # noqa: E402
 from lfm_ros.engine.model import Model  # noqa: E402
-from lfm_ros.missions.entry import OBSERVATION  # noqa: E402
-from lfm_ros.missions.entry import TURN  # noqa: E402
-from lfm_ros.missions.keeping import Keeping  # noqa: E402
-from lfm_ros.missions.storage import Storage  # noqa: E402
-from lfm_ros.missions.store import MissionStore  # noqa: E402
+from lfm_ros.serving.mission_store import MissionStore  # noqa: E402
+from lfm_ros.serving.retention import RetentionPolicy  # noqa: E402
+from lfm_ros.storage.storage import Storage  # noqa: E402
 from log_support import quick_folder  # noqa: E402
 import numpy as np  # noqa: E402
+from storage_support import render_once  # noqa: E402
 from support import ask  # noqa: E402
 from support import open_model  # noqa: E402
-import vault_support  # noqa: E402
 
 WORDS = ['Where is the dock?', 'Go there.', 'What do you see on the table? ' * 2, 'And?', 'é 😀']
-LONGEST = 9      # entries of a mission before it is cut
-PATIENCE = 60.0  # seconds without an answer after which the child is broken
+MAX_LENGTH = 9      # entries of a mission before it is cut
+TIMEOUT = 60.0  # seconds without an answer after which the child is broken
 AT_ONCE = 4      # requests on their way
 
 
@@ -81,7 +82,7 @@ class Truth:
                     del self.maybe[:place + 1]
                 return
 
-    def settle(self, found: list[Any] | None) -> bool:
+    def flush(self, found: list[Any] | None) -> bool:
         """Take what a restart found for the truth; tell whether it may be."""
         fits = any(_fits(found, state) for state in [self.sure, *(s for _, s in self.maybe)])
         self.sure, self.maybe = found, []
@@ -106,6 +107,7 @@ class Killer:
     def __init__(self, model: Model, folder: Path, missions: int, seed: int = 0,
                  room: int = 6) -> None:
         self.model, self.folder = model, folder
+        render_once(model, SYSTEM)
         self.chance = random.Random(seed)
         self.truth = {f'm{number}': Truth() for number in range(missions)}
         self.room = room * model.new_state().nbytes_at(400)
@@ -148,7 +150,7 @@ class Killer:
         text, left = b'', 60 if until is None else 1 << 30
         end = time.monotonic() + until if until is not None and early else None
         while True:
-            wait = PATIENCE if end is None else max(0.0, end - time.monotonic())
+            wait = TIMEOUT if end is None else max(0.0, end - time.monotonic())
             ready, _, _ = select.select([answers], [], [], wait)
             if ready:
                 data = answers.read(1 << 16)
@@ -158,7 +160,7 @@ class Killer:
                     end = time.monotonic() + until
                 *lines, text = (text + data).split(b'\n')
                 for line in lines:
-                    self._hear(json.loads(line))
+                    self._drain_observations(json.loads(line))
                 while len(self._waiting) < AT_ONCE and left and lines:
                     left -= 1
                     self._send(commands)
@@ -173,7 +175,7 @@ class Killer:
                 self.hits[PHASES[self.phase[0]]] += 1
                 self.hits['while a checkpoint is written'] += self.phase[1]
                 for line in (text + answers.read()).split(b'\n')[:-1]:
-                    self._hear(json.loads(line))  # it had been acknowledged
+                    self._drain_observations(json.loads(line))  # it had been acknowledged
                 return signal.SIGKILL
 
     def _send(self, commands: Any) -> None:
@@ -186,7 +188,7 @@ class Killer:
         arguments: list[Any] = [name]
         if state is None and what not in ('ask', 'observe'):
             what = 'ask'
-        elif state and len(state) >= LONGEST:
+        elif state and len(state) >= MAX_LENGTH:
             what = 'rewind'
         after: list[Any] | None = list(state or [])
         assert after is not None
@@ -214,11 +216,11 @@ class Killer:
         self._waiting[self._number] = [what, name]
         print(json.dumps([self._number, what, *arguments]), file=commands, flush=True)
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _drain_observations(self, message: dict[str, Any]) -> None:
         if 'said' in message:
             for name, truth in self.truth.items():
                 before = (truth.sure, list(truth.maybe))
-                if not truth.settle(message['said'].get(name)):
+                if not truth.flush(message['said'].get(name)):
                     self.losses.append(f'{name} holds {truth.sure}, not {before}')
             if message['trouble'] or 'damaged' in message['notice']:
                 self.losses.append(message['trouble'] or message['notice'])
@@ -233,11 +235,12 @@ class Killer:
 
     def compare(self) -> int:
         """Compare all missions with those that were never interrupted; return how many turns."""
-        storage = Storage(self.folder, self.model, vault_support.current)
-        store = MissionStore(self.model, SYSTEM, Keeping(most=10000), storage)
-        blank, turns = MissionStore(self.model, SYSTEM), 0
+        storage = Storage(self.folder, self.model, cipher_support.current)
+        store = MissionStore(self.model, SYSTEM, RetentionPolicy(max_missions=10000), storage)
+        empty_mission, turns = MissionStore(self.model, SYSTEM), 0
         for info in store.list():
-            mission, twin = store.get(info.mission_id), blank.get_or_create(info.mission_id)
+            mission, twin = store.get(
+                info.mission_id), empty_mission.get_or_create(info.mission_id)
             for entry in mission.entries[1:]:
                 if entry.kind == TURN:
                     ask(twin, entry.prompt, max_tokens=TOKENS)
@@ -245,9 +248,9 @@ class Killer:
                 else:
                     twin.observe(entry.prompt)
             for each in (mission, twin):
-                each.read_all()
+                each.prefill_all()
             ours, theirs = mission.state.arrays(), twin.state.arrays()
-            if mission.ids != twin.ids or mission.calls != twin.calls or \
+            if mission.ids != twin.ids or mission.chunk_sizes != twin.chunk_sizes or \
                     any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
                 self.losses.append(f'{info.mission_id} is not what was told')
         storage.close()

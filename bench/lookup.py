@@ -35,16 +35,16 @@ import time
 from typing import Any
 from unittest.mock import patch
 
-from lfm_ros.engine.draft import Draft
-from lfm_ros.engine.generation import Generation
-from lfm_ros.engine.generation import Limits
+from lfm_ros.conversation.mission import Mission
+from lfm_ros.engine.decoding.generation import Generation
+from lfm_ros.engine.decoding.limits import Limits
+from lfm_ros.engine.decoding.prompt_lookup import PromptLookup
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.missions.answering import Answering
-from lfm_ros.missions.mission import Mission
-from lfm_ros.missions.request import Query
-from lfm_ros.prepare.opening import open_prepared
+from lfm_ros.prepare.open_model import open_prepared
+from lfm_ros.serving.query import Query
+from lfm_ros.serving.turn import Turn
 import numpy as np
 
 GREEDY = Sampling(temperature=0, min_p=0, repetition_penalty=1.0)
@@ -94,7 +94,7 @@ class Scripted:
         return next(self._ids)
 
 
-class Watched(Draft):
+class Watched(PromptLookup):
     """
     A draft whose guesses are noted.
 
@@ -112,9 +112,9 @@ class Watched(Draft):
         super().append(token)
         self.written += 1
 
-    def guess(self, most: int) -> list[int]:
+    def propose(self, most: int) -> list[int]:
         """Return what may come next."""
-        found = super().guess(most)
+        found = super().propose(most)
         self.guesses.append((self.written, found))
         return found
 
@@ -127,7 +127,7 @@ class MadeUp(Watched):
         self._answer = answer
         self._chance = random.Random(3)
 
-    def guess(self, most: int) -> list[int]:
+    def propose(self, most: int) -> list[int]:
         """Return a guess."""
         count = max(0, min(most, self._chance.randint(0, 7)))
         found = list(self._answer[self.written:self.written + count])
@@ -221,7 +221,7 @@ class Side:
             state.restore(mark)
             if isinstance(script, int):
                 return begin(script)
-            with patch('lfm_ros.engine.generation.Sampler', lambda *_: Scripted(script)):
+            with patch('lfm_ros.engine.decoding.generation.Sampler', lambda *_: Scripted(script)):
                 return begin(len(script))
 
         def begin(tokens: int) -> Cost:
@@ -309,7 +309,7 @@ def scripted(sides: dict[str, Side], arguments: argparse.Namespace) -> dict[str,
     """Return the comparison for each kind of scripted answer."""
     model, chance = sides[ON].model, random.Random(1)
     log, quoting = log_of(chance)
-    context = [*model.template.head(), *model.tokenizer.encode(log)]
+    context = [*model.template.preamble(), *model.tokenizer.encode(log)]
     tokens = arguments.tokens
     scripts = {'quotes the log': model.tokenizer.encode(quoting)[:tokens],
                'repeats nothing': without_repetition(model, context, tokens, chance),
@@ -327,12 +327,12 @@ def own_answers(sides: dict[str, Side], tokens: int) -> dict[str, Any]:
     chance, words = random.Random(2), usual_ids(sides[ON].model)
     rows: dict[str, list[dict[str, Any]]] = {'looked up': [], 'made up': []}
     for _ in range(OWN_PROMPTS):
-        context = [*sides[ON].model.template.head(), *chance.choices(words, k=OWN_LENGTH)]
+        context = [*sides[ON].model.template.preamble(), *chance.choices(words, k=OWN_LENGTH)]
         plain = sides[OFF].behind(context)(tokens)
         write = sides[ON].behind(context)
         for kind, some in rows.items():
             with nullcontext() if kind == 'looked up' else patch(
-                    'lfm_ros.engine.generation.Draft',
+                    'lfm_ros.engine.decoding.generation.PromptLookup',
                     lambda *values: MadeUp(plain.ids, *values)):
                 cost = write(tokens)
             right = same(cost.ids, plain.ids)
@@ -374,10 +374,10 @@ def rounding(model: Model, context: Sequence[int], ids: Sequence[int], place: in
 def demo_mission(side: Side) -> Cost:
     """Ask all questions in one new mission; the cost is that of the answers alone."""
     side.take()
-    mission = Mission('demo', side.model, side.model.template.head())
+    mission = Mission('demo', side.model, side.model.template.preamble())
     total = Cost()
     for question in QUESTIONS:
-        turn = Answering(mission, Query(question), GREEDY, Limits(64))
+        turn = Turn(mission, Query(question), GREEDY, Limits(64))
         steps = turn.steps()
         while not turn.generation.ids:
             next(steps)
@@ -424,7 +424,7 @@ def open_sides(path: str, arguments: argparse.Namespace) -> dict[str, Side]:
     model = open_prepared(path, ModelOptions(
         threads=arguments.threads, context_length=arguments.context),
         cache_dir=arguments.cache_dir)
-    if not model.runner.can_take_back:
+    if not model.runner.can_rollback:
         raise SystemExit(f'lookup: {path} cannot take tokens back, prompt lookup is off there')
     return {ON: Side(model, True), OFF: Side(model, False)}
 
@@ -442,7 +442,7 @@ def main() -> None:
     parser.add_argument('--cache-dir', type=Path, help='with prepared graphs, or for them')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     arguments = parser.parse_args()
-    with patch('lfm_ros.engine.generation.Draft', Watched):
+    with patch('lfm_ros.engine.decoding.generation.PromptLookup', Watched):
         result = measure(arguments)
     if arguments.json:
         print(json.dumps(result))

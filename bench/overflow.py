@@ -23,17 +23,18 @@ import time
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'training'))
 
-from lfm_ros.engine.generation import Limits  # noqa: E402
+from lfm_ros.conversation.context_window import FORGET  # noqa: E402
+from lfm_ros.conversation.context_window import SLIDE  # noqa: E402
+from lfm_ros.conversation.mission import Mission  # noqa: E402
+from lfm_ros.engine.decoding.limits import Limits  # noqa: E402
 from lfm_ros.engine.model import Model  # noqa: E402
-from lfm_ros.engine.model import ModelOptions  # noqa: E402
+from lfm_ros.engine.model_options import ModelOptions  # noqa: E402
 from lfm_ros.engine.sampling import Sampling  # noqa: E402
-from lfm_ros.missions.answering import Answering  # noqa: E402
-from lfm_ros.missions.budget import in_mb  # noqa: E402
-from lfm_ros.missions.mission import Mission  # noqa: E402
-from lfm_ros.missions.overflow import FORGET  # noqa: E402
-from lfm_ros.missions.overflow import SLIDE  # noqa: E402
 from lfm_ros.process import return_large_memory  # noqa: E402
 from lfm_ros.process import rss_bytes  # noqa: E402
+from lfm_ros.serving.memory_budget import in_mb  # noqa: E402
+from lfm_ros.serving.query import Query  # noqa: E402
+from lfm_ros.serving.turn import Turn  # noqa: E402
 from missions import MissionMaker  # noqa: E402
 import numpy as np  # noqa: E402
 
@@ -41,9 +42,9 @@ GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 LINE = 'The red toolbox was seen at waypoint 17 beside the second shelf of the north hall. '
 
 
-def ask(mission: Mission, prompt: str, tokens: int) -> Answering:
+def ask(mission: Mission, prompt: str, tokens: int) -> Turn:
     """Do one turn."""
-    turn = Answering(mission, prompt, GREEDY, Limits(tokens))
+    turn = Turn(mission, Query(prompt), GREEDY, Limits(tokens))
     for _ in turn.steps():
         pass
     return turn
@@ -53,7 +54,7 @@ def endure(path: str, policy: str, tokens: int, context: int) -> None:
     """Read and write that many tokens in one mission; print memory and speed on the way."""
     model = Model(path, ModelOptions(context_length=context))
     model.end_ids = frozenset()
-    mission = Mission('m', model, model.template.head(''), overflow=policy)
+    mission = Mission('m', model, model.template.preamble(''), overflow=policy)
     done, speeds, longest, made_room = 0, [], 0.0, 0
     next_report, started = 0, time.monotonic()
     while done < tokens:
@@ -82,7 +83,7 @@ def recall(path: str, policy: str, missions: int, context: int) -> None:
     asked: Counter[str] = Counter()
     for number in range(missions):
         maker = MissionMaker(40_000 + number, 'pair')
-        held = Mission('m', model, model.template.head(''), overflow=policy)
+        held = Mission('m', model, model.template.preamble(''), overflow=policy)
         for turn in maker.mixed(40).turns:
             answer = ask(held, turn.user, 40).generation.text
             words = ' '.join(t.prompt for t in held.turns[:-1])

@@ -17,10 +17,10 @@ import json
 import statistics
 import time
 
-from lfm_ros.engine.generation import Generation
-from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.decoding.generation import Generation
+from lfm_ros.engine.decoding.limits import Limits
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
 import numpy as np
 import onnxruntime

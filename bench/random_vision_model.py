@@ -21,7 +21,6 @@ import tempfile
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / 'test' / 'models'), str(ROOT / 'training')]
 
-import torchvision_operators  # noqa: E402, F401, I100
 from make_vision_models import BUILD  # noqa: E402, I100
 import no_telemetry  # noqa: E402, F401
 import onnx  # noqa: E402
@@ -31,6 +30,7 @@ from tokenizer import CHAT_TEMPLATE  # noqa: E402
 from tokenizer import special_tokens  # noqa: E402
 import tokenizers  # noqa: E402
 import torch  # noqa: E402
+import torchvision_operators  # noqa: E402, F401, I100
 import transformers  # noqa: E402
 from vision_export import export_embedding  # noqa: E402
 from vision_export import VisionEncoder  # noqa: E402

@@ -95,12 +95,12 @@ class Node:
         request = CALLS[name][1]
         return timed(lambda: self.clients[name].call_async(request))
 
-    def start_goal(self, on_piece: Callable[[Any], None], prompt: str = PROMPT) -> Any:
+    def start_goal(self, on_delta: Callable[[Any], None], prompt: str = PROMPT) -> Any:
         """Send a goal and return its handle."""
         query = Query(prompt=prompt, aside=True, max_tokens=MAX_TOKENS, timeout=0.0,
                       sampling=Sampling(temperature=1.0, min_p=0.0))
         future = self.goals.send_goal_async(
-            Generate.Goal(query=query), lambda f: on_piece(f.feedback.token))
+            Generate.Goal(query=query), lambda f: on_delta(f.feedback.token))
         return timed(lambda: future)[1]
 
     def keep_busy(self) -> None:

@@ -23,15 +23,15 @@ import time
 from typing import Any
 
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.missions.active import ActiveTurn
-from lfm_ros.missions.request import Query
-from lfm_ros.missions.request import Request
-from lfm_ros.missions.scheduler import Defaults
-from lfm_ros.missions.scheduler import Scheduler
-from lfm_ros.missions.store import MissionStore
-from lfm_ros.prepare.opening import open_prepared
+from lfm_ros.prepare.open_model import open_prepared
+from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import Query
+from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.request import Request
+from lfm_ros.serving.running_request import RunningRequest
+from lfm_ros.serving.scheduler import Scheduler
 import numpy as np
 
 CLIENTS = 4
@@ -51,7 +51,7 @@ class Timed(Scheduler):
     times: dict[str, list[float]] = {}
     begun = threading.Event()
 
-    def _advance(self, turn: ActiveTurn) -> None:
+    def _advance(self, turn: RunningRequest) -> None:
         answer = turn.turn.generation if turn.turn else None
         before = len(answer.ids) if answer else 0
         super()._advance(turn)
@@ -93,7 +93,7 @@ def ask_all(scheduler: Timed, missions: Sequence[str]) -> dict[str, Any]:
     """Ask all these missions at the same moment; return what they got."""
     scheduler.times.clear()
     gate = threading.Event()
-    held = scheduler.call(lambda: gate.wait(WAIT))
+    held = scheduler.submit_job(lambda: gate.wait(WAIT))
     requests = [scheduler.submit(Query(QUESTION, name, aside=True)) for name in missions]
     started = time.perf_counter()
     gate.set()
@@ -179,18 +179,20 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         threads=arguments.threads, context_length=room, prompt_lookup=False),
         cache_dir=arguments.cache_dir)
     model.end_ids = frozenset()  # every answer gets its length
-    if model.runner.company_size < CLIENTS:
-        raise SystemExit(f'together: {model.name} answers {max(1, model.runner.company_size)} at '
-                         'once, its graphs cannot be prepared for more')
+    if model.runner.max_batch_size < CLIENTS:
+        most = max(1, model.runner.max_batch_size)
+        raise SystemExit(f'together: {model.name} answers {most} at once, its graphs cannot be '
+                         'prepared for more')
     missions = [f'client {number}' for number in range(1, CLIENTS + 1)]
-    scheduler = Timed(MissionStore(model), parallel=CLIENTS, defaults=Defaults(
+    scheduler = Timed(MissionStore(model), parallel=CLIENTS, defaults=RequestDefaults(
         Sampling(temperature=0.0, min_p=0.0, repetition_penalty=1.0), arguments.tokens))
     try:
         told = text_of(model, arguments.history)
         answered([scheduler.submit(Query(told, missions[0], max_tokens=1))])
         for name in missions[1:]:
-            scheduler.call(partial(scheduler.store.fork, missions[0], name)).result(WAIT)
-        history = scheduler.call(lambda: len(scheduler.store.get(missions[0]).ids)).result(WAIT)
+            scheduler.submit_job(partial(scheduler.store.fork, missions[0], name)).result(WAIT)
+        history = scheduler.submit_job(lambda: len(
+            scheduler.store.get(missions[0]).ids)).result(WAIT)
         rows = clients(scheduler, missions, arguments.rounds)
         prompt = beside_a_prompt(scheduler, missions[0], text_of(model, arguments.long), beside,
                                  arguments.rounds)

@@ -27,22 +27,23 @@ import time
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / 'test'))
+sys.path.insert(0, str(ROOT / 'test' / 'support'))
 
 from camera import picture  # noqa: E402, I100
 from camera import to_compressed  # noqa: E402
-from lfm_ros.engine.generation import Limits  # noqa: E402
+from lfm_ros.conversation.mission import Mission  # noqa: E402
+from lfm_ros.engine.decoding.limits import Limits  # noqa: E402
 from lfm_ros.engine.model import Model  # noqa: E402
-from lfm_ros.engine.model import ModelOptions  # noqa: E402
-from lfm_ros.engine.picture import decode  # noqa: E402
-from lfm_ros.engine.picture import EncodedImage  # noqa: E402
+from lfm_ros.engine.model_options import ModelOptions  # noqa: E402
 from lfm_ros.engine.sampling import Sampling  # noqa: E402
-from lfm_ros.missions.answering import Answering  # noqa: E402
-from lfm_ros.missions.mission import Mission  # noqa: E402
+from lfm_ros.engine.vision.image import decode  # noqa: E402
+from lfm_ros.engine.vision.image import EncodedImage  # noqa: E402
 from lfm_ros.process import forget_peak  # noqa: E402
 from lfm_ros.process import peak_bytes  # noqa: E402
 from lfm_ros.process import return_large_memory  # noqa: E402
 from lfm_ros.process import rss_bytes  # noqa: E402
+from lfm_ros.serving.query import Query  # noqa: E402
+from lfm_ros.serving.turn import Turn  # noqa: E402
 
 GREEDY = Sampling(temperature=0.0)
 STEPS = ('decode', 'preprocess', 'encode', 'prefill', 'in all', 'second question')
@@ -69,7 +70,7 @@ def steps(arguments: argparse.Namespace) -> None:
     width, height = map(int, arguments.size.split('x'))
     data = bytes(to_compressed(picture(width, height)).data)
     full = Model(arguments.model, ModelOptions(threads=2))
-    whole = full.sight().processor.prepare(decode(data)).tokens
+    whole = full.require_vision().processor.prepare(decode(data)).tokens
     half = Model(arguments.model, ModelOptions(threads=2, image_tokens=max(1, whole // 2)))
     found: dict[str, list[list[float]]] = {'full': [], 'half': []}
     for number in range(arguments.rounds + 1):
@@ -85,7 +86,8 @@ def steps(arguments: argparse.Namespace) -> None:
         ratio = statistics.median(h / f for f, h in zip(*columns))
         medians = [statistics.median(column) for column in columns]
         print(f'{step:18}{medians[0]:10.1f}{medians[1]:10.1f}{ratio:10.2f}')
-    tokens = [model.sight().processor.prepare(decode(data)).tokens for model in (full, half)]
+    tokens = [model.require_vision().processor.prepare(
+        decode(data)).tokens for model in (full, half)]
     print(f'{"image tokens":18}{tokens[0]:10}{tokens[1]:10}')
     rss = [in_process(arguments, count) for count in (0, tokens[1])]
     print(f'{"peak RSS, MB":18}{rss[0]["peak"]:10.0f}{rss[1]["peak"]:10.0f}')
@@ -94,7 +96,7 @@ def steps(arguments: argparse.Namespace) -> None:
 
 def measure(model: Model, data: bytes) -> list[float]:
     """Return the seconds of each of :data:`STEPS`."""
-    sight = model.sight()
+    sight = model.require_vision()
     sight.shrink(0)
     times, result = [], None
     works: list[Callable[[Any], Any]] = [
@@ -103,7 +105,7 @@ def measure(model: Model, data: bytes) -> list[float]:
         started = time.perf_counter()
         result = work(result)
         times.append(time.perf_counter() - started)
-    mission = Mission('bench', model, model.template.head())
+    mission = Mission('bench', model, model.template.preamble())
     usage = ask(mission, 'What do you see?', EncodedImage(data))  # its features are known
     times.append(usage.time_to_first_token - usage.image_seconds)
     times.append(sum(times))
@@ -113,8 +115,8 @@ def measure(model: Model, data: bytes) -> list[float]:
 
 def ask(mission: Mission, prompt: str, *images: EncodedImage) -> Any:
     """Do one turn and return what it cost."""
-    turn = Answering(mission, prompt, GREEDY, Limits(2), images=images)
-    for phase in (turn.look(), turn.steps()):
+    turn = Turn(mission, Query(prompt, images=images), GREEDY, Limits(2))
+    for phase in (turn.prepare_images(), turn.steps()):
         for _ in phase:
             pass
     return turn.usage(0.0)
@@ -133,7 +135,7 @@ def once(arguments: argparse.Namespace) -> None:
     return_large_memory()  # as the node does
     model = Model(arguments.model, ModelOptions(threads=2, image_tokens=arguments.tokens))
     model.warm_up()
-    mission = Mission('bench', model, model.template.head())
+    mission = Mission('bench', model, model.template.preamble())
     before = rss_bytes()
     forget_peak()
     width, height = map(int, arguments.size.split('x'))
@@ -178,8 +180,8 @@ def node_and_camera(model: str, topic: str, options: tuple[str, ...], keep: str)
             check_end=False))
         env = dict(os.environ, ROS_DOMAIN_ID=str(client.node_process.domain),
                    PYTHONPATH=str(ROOT))
-        process = subprocess.Popen([sys.executable, str(ROOT / 'test' / 'camera.py'), topic,
-                                    *options], env=env)
+        camera = ROOT / 'test' / 'support' / 'camera.py'
+        process = subprocess.Popen([sys.executable, str(camera), topic, *options], env=env)
         try:
             client.wait_until(lambda: client.node.count_publishers(topic) > 0, 'a camera')
             time.sleep(2)

@@ -60,14 +60,14 @@ def main() -> int:
             go_back(client)
             cancel(client)
             process.kill()
-        title('The plug was pulled (kill -9). Starting again')
+        title('Power loss (kill -9). Starting again')
         with lfm_node(folder), talking() as (node, client):
-            remember(client)
+            add_restore_point(client)
             show_missions(client)
     if failures:
         title(f'{len(failures)} answers were not as expected: {", ".join(failures)}')
         return 1
-    title('That was the real node; yours is started with: '
+    title('That was the real node; start yours with: '
           'ros2 launch lfm_ros lfm.launch.py model_path:=FOLDER')
     return 0
 
@@ -90,7 +90,7 @@ def tell_by_topic(node: Node) -> None:
 
 def observe(node: Node, client: LfmClient) -> None:
     """Tell something that needs no answer; it is read while the node is idle."""
-    title('Topic ~/observe (lfm_ros/msg/Observation): read while idle, no answer')
+    title('Topic ~/observe (lfm_ros/msg/Observation): processed while idle, no answer')
     text = 'The north gate is at waypoint 12.'
     turns = client.missions()[0].tokens
     client.observe(text)
@@ -101,7 +101,7 @@ def observe(node: Node, client: LfmClient) -> None:
 
 def ask_by_service(client: LfmClient) -> None:
     """Ask what only the mission's state can know."""
-    title('Service ~/ask (lfm_ros/srv/Ask): the answers come from the kept state')
+    title('Service ~/ask (lfm_ros/srv/Ask): the answers come from the mission state')
     for question, expected in (
             ('Where is the charging dock?', 'The charging dock is at waypoint 7.'),
             ('Where is the red toolbox?', 'The red toolbox is at waypoint 41.'),
@@ -147,13 +147,13 @@ def use_tools(client: LfmClient) -> None:
 
 def look(node: Node, client: LfmClient) -> None:
     """Ask about what a camera sees, and about it again when only the state knows it."""
-    title('Topic ~/image/compressed (a camera): subscribed to when a question wants to look')
+    title('Topic ~/image/compressed (a camera): subscribed only while a request needs it')
     with camera(node):
         question = 'What do you see?'
         response = client.ask(question, 'camera', use_camera=True, sampling=GREEDY)
     dialog(question, response.text, response)
     check(response, 'I see a red circle and a blue square.')
-    title('Three turns later the image lives in the state only')
+    title('Three turns later, the image is only in the state')
     for text in ('The blue crate is at waypoint 5.', 'Stop.', 'Thank you.'):
         dialog(text, client.ask(text, 'camera', sampling=GREEDY).text)
     ask_about_image(client)
@@ -169,7 +169,7 @@ def ask_about_image(client: LfmClient) -> None:
 
 def keep_missions_apart(client: LfmClient) -> None:
     """Ask another mission, which was never told."""
-    title('Another mission knows nothing of this one')
+    title('Another mission does not know any of this')
     question = 'Where is the charging dock?'
     response = client.ask(question, mission_id='inspection', sampling=GREEDY)
     dialog(question, response.text, response)
@@ -189,7 +189,7 @@ def go_back(client: LfmClient) -> None:
 
 def cancel(client: LfmClient) -> None:
     """Cancel an answer; the mission does not remember the turn."""
-    title('Cancel: the turn is undone')
+    title('Cancel: the turn is rolled back')
     before = client.missions()[0].turns
     generation = client.generate('What have I told you?', max_tokens=2000)
     generation.cancel()
@@ -199,9 +199,9 @@ def cancel(client: LfmClient) -> None:
         failures.append('the cancelled turn')
 
 
-def remember(client: LfmClient) -> None:
-    """Ask what was told before the plug was pulled."""
-    title('Every mission is there again; nothing was told twice')
+def add_restore_point(client: LfmClient) -> None:
+    """Ask what was told before the power loss."""
+    title('Every mission is restored; nothing was sent again')
     for mission_id, place in (('', 41), ('what_if', 23)):
         question = 'Where is the red toolbox?'
         response = client.ask(question, mission_id=mission_id, sampling=GREEDY)
@@ -301,7 +301,7 @@ def dialog(question: str, answer: str, response: Response | None = None) -> None
     if response:
         usage = response.usage
         seen = f', {usage.image_tokens} of an image' if usage.image_tokens else ''
-        cost = (f'    [read {usage.prompt_tokens} tokens{seen}, {usage.cached_tokens} were kept; '
+        cost = (f'    [{usage.prompt_tokens} new tokens{seen}, {usage.cached_tokens} cached; '
                 f'first token after {usage.time_to_first_token * 1000:.0f} ms]')
     print_text(f'      {answer}{cost}', flush=True)
 

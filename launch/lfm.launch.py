@@ -20,27 +20,27 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         DeclareLaunchArgument(
             'model_path', default_value='',
-            description="Folder of an ONNX export, or 'demo'; empty: as the parameter file says"),
+            description="Folder of an ONNX export, or 'demo'; empty: that of the parameter file"),
         DeclareLaunchArgument(
             'params_file', default_value=params_file,
-            description='YAML file with parameters of the node; one per model size is in config/'),
+            description='YAML file with parameters of the node; config/ has one per model size'),
         DeclareLaunchArgument(
             'namespace', default_value='', description='Namespace of the node'),
         DeclareLaunchArgument(
             'node_name', default_value='lfm', description='Name of the node'),
         DeclareLaunchArgument(
             'use_sim_time', default_value='false', choices=BOOL,
-            description='Take the time of messages from /clock'),
+            description='Use the time of /clock'),
         DeclareLaunchArgument(
             'log_level', default_value='info',
             choices=['debug', 'info', 'warn', 'error', 'fatal'],
-            description='Least severity of what is logged'),
+            description='Minimum severity of log messages'),
         DeclareLaunchArgument(
             'autostart', default_value='true', choices=BOOL,
-            description='Configure and activate the node; false leaves that to a manager'),
+            description='Configure and activate at start; set to false under a lifecycle manager'),
         DeclareLaunchArgument(
             'use_respawn', default_value='false', choices=BOOL,
-            description='Start the node again when it dies'),
+            description='Restart the node if it dies'),
         OpaqueFunction(function=_start),
     ])
 

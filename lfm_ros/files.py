@@ -1,7 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Open and make files where others may have put something in their place.
+Open and create files safely where others may have put something in their place.
 
 A name may have become a link to another file, a pipe that never answers, or a second name of a
 file that must not change. All that is written or read again in a folder of ours is opened here.
@@ -151,7 +151,7 @@ def _make_part(folder: Path) -> tuple[Path, int]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(handle).st_nlink:
                 return part, handle
-        except BlockingIOError:  # somebody else is about to remove it
+        except BlockingIOError:  # another process is about to remove it
             pass
         except OSError:  # a file system without locks
             return part, handle

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the operating system says of this process."""
+"""Memory and limits of this process, as the operating system reports them."""
 from contextlib import suppress
 import ctypes
 import os

@@ -24,11 +24,11 @@ os.environ['XDG_CACHE_HOME'] = _CACHE.name
 # Before any import of ONNX Runtime, which reads it then.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
-collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [LAUNCH_TESTS]
+collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [f'*/{LAUNCH_TESTS}']
 
 
 def pytest_terminal_summary(terminalreporter):
-    left_out = sorted(path.name for path in Path(__file__).parent.glob(LAUNCH_TESTS))
+    left_out = sorted(path.name for path in Path(__file__).parent.rglob(LAUNCH_TESTS))
     if left_out and not HAS_LAUNCH_TESTING:
         terminalreporter.write_line(
             f'SKIPPED {", ".join(left_out)}: launch_testing is not installed (the ROS 2 wheels '

@@ -6,7 +6,8 @@ from typing import Iterator
 
 SOURCES = (
     'CMakeLists.txt', 'LICENSE', 'entry_points.txt', 'package.xml', 'pyproject.toml', 'setup.py',
-    'tools/package_sources.py', 'action', 'cmake', 'config', 'launch', 'lfm_ros', 'msg', 'srv')
+    'tools/package_sources.py', 'action', 'cmake', 'config', 'examples', 'launch', 'lfm_ros',
+    'msg', 'srv')
 
 
 def source_files(root: Path) -> Iterator[Path]:

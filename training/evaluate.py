@@ -27,14 +27,15 @@ from tqdm import tqdm
 # The engine is that of this repository.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from lfm_ros.engine.generation import Limits  # noqa: E402, I100
-from lfm_ros.engine.model import Model, ModelOptions  # noqa: E402, I100
+from lfm_ros.engine.decoding.limits import Limits  # noqa: E402, I100
+from lfm_ros.engine.model import Model  # noqa: E402, I100
+from lfm_ros.engine.model_options import ModelOptions  # noqa: E402, I100
 from lfm_ros.engine.sampling import Sampling  # noqa: E402, I100
-from lfm_ros.engine.tools import (  # noqa: E402, I100
-    from_json, parse_calls, to_json, Tool, ToolCall, ToolResult)
-from lfm_ros.missions.answering import Answering  # noqa: E402, I100
-from lfm_ros.missions.mission import Mission as Conversation  # noqa: E402, I100
-from lfm_ros.missions.request import Query  # noqa: E402, I100
+from lfm_ros.engine.text.tools import (  # noqa: E402, I100
+    from_json, parse_tool_calls, to_json, Tool, ToolCall, ToolResult)
+from lfm_ros.conversation.mission import Mission as Conversation  # noqa: E402, I100
+from lfm_ros.serving.query import Query  # noqa: E402, I100
+from lfm_ros.serving.turn import Turn  # noqa: E402, I100
 
 # The end of a turn and of a text; an image token without an image ends an answer, too.
 ENDS = (7, 2, 396)
@@ -173,7 +174,7 @@ def call_tools(model: Model, missions: Iterable[Mission], split: str) -> Iterato
     """
     for mission in missions:
         tools = from_json(mission.tools)
-        chat = Conversation('one', model, model.template.head(mission.system or ''),
+        chat = Conversation('one', model, model.template.preamble(mission.system or ''),
                             mission.system or '').with_tools(to_json(tools))
         calls: list[ToolCall] = []
         for turn in mission.turns:
@@ -183,15 +184,15 @@ def call_tools(model: Model, missions: Iterable[Mission], split: str) -> Iterato
                 continue
             results = [ToolResult(call.name, content)
                        for call, content in zip(calls, turn.results)]
-            answering = Answering(
+            playing = Turn(
                 chat, Query(turn.user, tools=tuple(tools), results=tuple(results)),
                 Sampling(temperature=0.0, min_p=0.0, repetition_penalty=1.0),
                 Limits(LONGEST_ANSWER))
-            for _ in answering.steps():
+            for _ in playing.steps():
                 pass
-            answer = answering.generation
+            answer = playing.generation
             wanted, text = expected_calls(turn.answer, tools)
-            right = answer.text == text and answer.calls_made == wanted
+            right = answer.text == text and answer.tool_calls == wanted
             calls = wanted if right else []
             yield Outcome(split, turn.kind, turn.gap, len(chat.ids), right,
                           turn.user or ' '.join(turn.results), turn.answer, answer.record)
@@ -200,7 +201,7 @@ def call_tools(model: Model, missions: Iterable[Mission], split: str) -> Iterato
 def expected_calls(answer: str, tools: list[Tool]) -> tuple[list[ToolCall], str]:
     """Return the calls of a right answer, and its text."""
     before, begin, rest = answer.partition(CALL_BEGIN)
-    return (parse_calls(rest.removesuffix(CALL_END), tools) if begin else []), before
+    return (parse_tool_calls(rest.removesuffix(CALL_END), tools) if begin else []), before
 
 
 def open_model(folder: Path, threads: int = 1) -> ExportedModel:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import json
 
 from drivers import protocol
-from lfm_ros.engine.generation import Generation
-from lfm_ros.engine.generation import Limits
+from lfm_ros.engine.decoding.generation import Generation
+from lfm_ros.engine.decoding.limits import Limits
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.prepare.opening import open_prepared
+from lfm_ros.prepare.open_model import open_prepared
 import onnxruntime
 
 GREEDY = Sampling(temperature=0, min_p=0, repetition_penalty=1.0, seed=1)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a model once and print its answer while it is written."""
+"""Ask a model once and stream its answer."""
 from __future__ import annotations
 
 import argparse
@@ -9,36 +9,36 @@ from dataclasses import asdict
 import sys
 from typing import Any
 
-from lfm_ros.cli.form import add_form_arguments
-from lfm_ros.cli.form import form_fields
-from lfm_ros.cli.form import print_calls
+from lfm_ros.cli.format_options import add_format_arguments
+from lfm_ros.cli.format_options import format_fields
+from lfm_ros.cli.format_options import print_calls
 from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
 from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
-from lfm_ros.engine.generation import STOP
-from lfm_ros.engine.generation import TOOL_CALLS
-from lfm_ros.engine.picture import EncodedImage
-from lfm_ros.missions.request import Answer
-from lfm_ros.missions.request import Piece
-from lfm_ros.missions.request import Query
-from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.engine.decoding.generation import STOP
+from lfm_ros.engine.decoding.generation import TOOL_CALLS
+from lfm_ros.engine.vision.image import EncodedImage
+from lfm_ros.serving.answer import Answer
+from lfm_ros.serving.answer import TextDelta
+from lfm_ros.serving.query import Query
+from lfm_ros.serving.scheduler import Scheduler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument('text', nargs='?', default='', help='the question; may be left out with '
+    parser.add_argument('text', nargs='?', default='', help='the prompt; optional with '
                         '--tool-result')
     add_talk_arguments(parser)
-    add_form_arguments(parser)
+    add_format_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask the question."""
     with open_scheduler(arguments) as scheduler:
         answer = ask(scheduler, arguments, arguments.text, read_images(arguments.image),
-                     **form_fields(arguments))
+                     **format_fields(arguments))
         status = report(answer, arguments)
     if not arguments.json:
         print_calls(answer, arguments.choice)
@@ -57,9 +57,9 @@ def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str,
                   images=tuple(images), **fields)
     failures: list[OSError] = []
 
-    def show(piece: Piece) -> None:
+    def show(delta: TextDelta) -> None:
         try:
-            print_text(piece.text, end='', flush=True)
+            print_text(delta.text, end='', flush=True)
         except OSError as error:
             failures.append(error)
             if scheduler.running:
@@ -95,5 +95,5 @@ def report(answer: Answer, arguments: argparse.Namespace) -> int:
 
 
 def kept(scheduler: Scheduler) -> int:
-    """Return the exit status of keeping what was said; the log has told what failed."""
-    return 1 if scheduler.store.storage.trouble else 0
+    """Return the exit status of storing the missions; a message has told what failed."""
+    return 1 if scheduler.store.storage.durability_error else 0

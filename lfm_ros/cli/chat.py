@@ -1,10 +1,10 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Talk with a model; it remembers the conversation.
+Chat with a model; it remembers the conversation.
 
-/image FILE shows one with the next question, /reset forgets all, /undo takes the last turn back,
-ctrl-C stops an answer, ctrl-D leaves.
+/image FILE adds an image to the next question, /reset forgets everything, /undo removes the last
+turn, ctrl-C stops an answer, ctrl-D quits.
 """
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lfm_ros.cli.options import add_talk_arguments
 from lfm_ros.cli.options import open_scheduler
 from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_text
-from lfm_ros.engine.picture import EncodedImage
+from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.scheduler import Scheduler
+from lfm_ros.serving.scheduler import Scheduler
 
 _HELP = (__doc__ or '').partition('\n\n')[2].strip()
 
@@ -66,14 +66,14 @@ def _command(scheduler: Scheduler, arguments: argparse.Namespace, line: str,
     store, mission = scheduler.store, arguments.mission
     try:
         if line == '/reset':
-            scheduler.call(lambda: store.reset(mission), mission).result()
+            scheduler.submit_job(lambda: store.reset(mission), mission).result()
         elif line == '/undo':
-            scheduler.call(lambda: store.rewind(
+            scheduler.submit_job(lambda: store.rewind(
                 mission, max(0, len(store.get(mission).turns) - 1)), mission).result()
         elif line.startswith('/image '):
             images.extend(read_images([line.removeprefix('/image ').strip()]))
         else:
-            print_text(f"{arguments.prog}: '{line}' is no command: use /image FILE, /reset or "
+            print_text(f"{arguments.prog}: '{line}' is not a command: use /image FILE, /reset or "
                        '/undo', file=sys.stderr)
     except LfmError as error:
         print_text(f'{arguments.prog}: {error.message}', file=sys.stderr)

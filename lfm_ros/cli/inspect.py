@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tell what a model folder holds and how large its state is."""
+"""Describe a model folder: its graph, its files and the size of its state."""
 from __future__ import annotations
 
 import argparse
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Open the model, run a few tokens and print what was found."""
-    model = open_model(arguments, speaks=False)
+    model = open_model(arguments, with_text=False)
     info = model.describe()
     info['onnxruntime'] = onnxruntime.__version__
     info['tokenizer'] = bool(model.folder.file('tokenizer.json'))
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         'model': f"{info['name']} ({info['model_type'] or 'of unknown type'})",
         'graph': info['graph'],
         'dialect': info['dialect'] + (', position_ids' if info['position_ids'] else '')
-        + (', head gives the last token only' if info['head_pruned'] else ''),
+        + (', logits of the last token only' if info['head_pruned'] else ''),
         'layers': f"{windows}{info['attention_layers']} attentions",
         'vocabulary': f"{info['vocabulary']} tokens"
         + ('' if info['tokenizer'] else ', no tokenizer.json'),
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{context:,} tokens), {', '.join(info['state_dtypes'])}",
         'key-values': 'appended in place' if info['shared_kv'] else 'copied at every token: '
         'this graph cannot append in place, long missions get slower',
-        'prefill': 'in chunks' if info['reads_in_chunks'] else 'token by token: this graph '
-        'cannot read several tokens behind others, prompts take long',
+        'prefill': 'in chunks' if info['reads_in_chunks'] else 'token by token: this graph cannot '
+        'prefill in chunks, long prompts are slow',
         'prepared': _prepared(info),
         'images': f"up to {info['image_tokens']} tokens each"
         + (', more in tiles' if info['image_tiles'] > 1 else '') if info['vision'] else 'none',
@@ -62,11 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepared(info: dict[str, Any]) -> str:
     if not info['prepared'] and info['answers_together'] == 1:
-        return 'not yet for this machine: the node does it at its first configure'
-    together, guesses = info['answers_together'], info['prompt_lookup']
-    return (f'{together} missions are answered together' if together > 1 else
-            'one mission after the other, rows of a call are not independent') + \
-        ('; what repeats is guessed' if guesses else '; nothing is guessed')
+        return 'not yet for this machine: the node does that at its first configure'
+    together, lookup = info['answers_together'], info['prompt_lookup']
+    return (f'batches of up to {together} missions' if together > 1 else
+            'one mission at a time, batch rows are not independent') + \
+        ('; prompt lookup' if lookup else '; no prompt lookup')
 
 
 def _size(count: int) -> str:

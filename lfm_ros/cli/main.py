@@ -5,28 +5,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 import io
 import logging
 import os
 import sys
 from typing import NoReturn
 
-from lfm_ros.cli import ask
-from lfm_ros.cli import bench
-from lfm_ros.cli import chat
-from lfm_ros.cli import inspect
-from lfm_ros.cli import missions
-from lfm_ros.cli import prepare
-from lfm_ros.cli import score
-from lfm_ros.cli import top
-from lfm_ros.cli.options import add_model_arguments
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
 from lfm_ros.errors import LfmError
 from lfm_ros.plain_log import PlainFormatter
 
-VERBS = {'inspect': inspect, 'score': score, 'ask': ask, 'chat': chat, 'missions': missions,
-         'bench': bench, 'prepare': prepare, 'top': top}
+# The module of each verb; only that of the verb which is run is imported: `lfm missions list`
+# needs neither ONNX Runtime nor a tokenizer.
+VERBS = {'inspect': 'inspect', 'score': 'score', 'ask': 'ask', 'chat': 'chat',
+         'missions': 'missions', 'bench': 'bench.command', 'prepare': 'prepare',
+         'top': 'top.command'}
+_WITHOUT_MODEL_ARGUMENTS = ('missions', 'prepare', 'top')
 
 _WORK_FAILED = 1
 _BAD_USE = 2
@@ -39,20 +35,28 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(_BAD_USE)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+def make_parser(verb: str = '') -> argparse.ArgumentParser:
+    """
+    Return the parser of the command line.
+
+    :param verb: the only one whose arguments are known to it; empty: all of them.
+    """
     parser = _Parser(prog='lfm', description='Run an LFM2 model exported to ONNX. MODEL is a '
                      "folder, an .onnx file, or 'demo' for the model in this package.")
     verbs = parser.add_subparsers(metavar='VERB', required=True)
-    for name, verb in VERBS.items():
-        text = (verb.__doc__ or '').strip()
+    for name, path in VERBS.items():
+        if verb and verb != name:
+            verbs.add_parser(name)
+            continue
+        module = import_module(f'lfm_ros.cli.{path}')
+        text = (module.__doc__ or '').strip()
         child = verbs.add_parser(name, help=text.splitlines()[0].rstrip('.'), description=text,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-        if verb not in (missions, prepare, top):
-            add_model_arguments(child)
+        if name not in _WITHOUT_MODEL_ARGUMENTS:
+            import_module('lfm_ros.cli.options').add_model_arguments(child)
         child.add_argument('--json', action='store_true', help='print one JSON object')
-        verb.add_arguments(child)
-        child.set_defaults(run=verb.run, prog=f'lfm {name}')
+        module.add_arguments(child)
+        child.set_defaults(run=module.run, prog=f'lfm {name}')
     return parser
 
 
@@ -60,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='replace')  # a terminal without UTF-8, a name that is none
-    arguments = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = make_parser(argv[0] if argv and argv[0] in VERBS else '').parse_args(argv)
     if logging.lastResort:  # what the missions have to say goes to stderr
         logging.lastResort.setFormatter(PlainFormatter(f'{arguments.prog}: %(message)s'))
     try:
@@ -76,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return _WORK_FAILED
     except OSError as error:
-        print_text(f'{arguments.prog}: the output cannot be written ({error.strerror}): send it '
-                   'to another place', file=sys.stderr)
+        print_text(f'{arguments.prog}: the output cannot be written ({error.strerror}): redirect '
+                   'it elsewhere', file=sys.stderr)
         _drop_output()
         return _WORK_FAILED
     except KeyboardInterrupt:

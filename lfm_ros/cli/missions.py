@@ -1,10 +1,10 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Look at the missions in a folder, and bring them in and out; without a model.
+List, show, export, import and delete the missions in a folder, without a model.
 
-`list` and `show` also work while a node uses the folder. What is exported with a key is encrypted
-with it; a file that is not can also be imported with one.
+`list` and `show` also work while a node uses the folder. With a key, exports are encrypted;
+plaintext files can also be imported with one.
 """
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ import sqlite3
 import sys
 from typing import Any
 
-from lfm_ros.cli.options import KEY_HELP
-from lfm_ros.cli.options import missions_folder
-from lfm_ros.cli.options import vault_of
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
+from lfm_ros.cli.storage_options import cipher_of
+from lfm_ros.cli.storage_options import KEY_HELP
+from lfm_ros.cli.storage_options import missions_folder
+from lfm_ros.conversation.entry import OBSERVATION
+from lfm_ros.conversation.entry import TURNS
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.entry import OBSERVATION
-from lfm_ros.missions.entry import TURNS
-from lfm_ros.missions.shelf import CHANGE
-from lfm_ros.missions.shelf import MAKE
-from lfm_ros.missions.shelf import READ
-from lfm_ros.missions.shelf import Shelf
+from lfm_ros.storage.offline import CHANGE
+from lfm_ros.storage.offline import MAKE
+from lfm_ros.storage.offline import OfflineMissions
+from lfm_ros.storage.offline import READ
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument('--missions-dir', metavar='DIR', help='where the missions are: '
+    parser.add_argument('--missions-dir', metavar='DIR', help='folder of the missions: '
                         'missions.dir of the node')
     parser.add_argument('--key-file', metavar='FILE', help=KEY_HELP)
     verbs = parser.add_subparsers(metavar='list|show|export|import|delete', required=True)
     for name, work, purpose, text, arguments in (
-            ('list', _list, READ, 'tell which missions there are', ()),
-            ('show', _show, READ, 'print what was said in a mission', ('name',)),
-            ('export', _export, CHANGE, 'write a mission into a file', ('name', 'file')),
-            ('import', _import, MAKE, 'bring a mission in from such a file', ('file',)),
+            ('list', _list, READ, 'list the missions', ()),
+            ('show', _show, READ, 'print the turns of a mission', ('name',)),
+            ('export', _export, CHANGE, 'export a mission to a file', ('name', 'file')),
+            ('import', _import, MAKE, 'import a mission from a file', ('file',)),
             ('delete', _delete, CHANGE, 'delete a mission', ('name',))):
         child = verbs.add_parser(name, help=text, description=text)
         for argument in arguments:
             child.add_argument(argument, metavar=argument.upper())
         if name == 'import':
             child.add_argument('name', metavar='NAME', nargs='?', default='',
-                               help='its name here; default: the one it had')
+                               help='new name of the mission; default: its old name')
         # All are taken before and behind this verb; what is not given here changes nothing.
         child.add_argument('--missions-dir', metavar='DIR', default=argparse.SUPPRESS)
         child.add_argument('--key-file', metavar='FILE', default=argparse.SUPPRESS)
@@ -62,11 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise LfmError(ErrorCode.INVALID_VALUE, '--missions-dir is missing: give the folder that '
                        'is missions.dir of the node')
     try:
-        with Shelf(folder, arguments.purpose, vault_of(arguments)) as shelf:
-            found, text = arguments.work(shelf, arguments)
+        with OfflineMissions(folder, arguments.purpose, cipher_of(arguments)) as offline:
+            found, text = arguments.work(offline, arguments)
     except sqlite3.Error as error:
         raise LfmError(ErrorCode.STORAGE_FAILED, f'the missions in {folder} cannot be used '
-                       f'({error}): check the disk; a node that starts there mends what it can'
+                       f'({error}): check the disk; a node that starts there repairs what it can'
                        ) from error
     if arguments.json:
         print_json(found)
@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list(shelf: Shelf, _: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    missions = shelf.list()
+def _list(offline: OfflineMissions, _: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    missions = offline.list()
     width = max([len('mission'), *(len(m.mission_id) for m in missions)])
     rows = [f'{"mission":<{width}} {"turns":>6} {"tokens":>8} {"kB":>9} {"idle s":>9}']
     rows += [f'{m.mission_id:<{width}} {m.turns:>6} {m.tokens:>8} {m.bytes / 1e3:>9.1f} '
@@ -84,12 +84,12 @@ def _list(shelf: Shelf, _: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return {'missions': [asdict(m) for m in missions]}, '\n'.join(rows)
 
 
-def _show(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    mission, transcript, wrong = shelf.show(arguments.name)
+def _show(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    mission, transcript, wrong = offline.show(arguments.name)
     lost = mission.turns - transcript.turn_count
     if lost or wrong:
         print_text(f'{arguments.prog}: the log is damaged{wrong and f" ({wrong})"}, {lost} turns '
-                   'of the mission cannot be read: what comes before them is shown',
+                   'of the mission cannot be read: showing those before them',
                    file=sys.stderr)
     turns: list[dict[str, Any]] = []
     observations: list[str] = []
@@ -110,19 +110,19 @@ def _show(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
             'system_prompt': head, 'turns': turns, 'observations': observations}, text
 
 
-def _export(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    size = shelf.export(arguments.name, Path(arguments.file))
+def _export(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    size = offline.export(arguments.name, Path(arguments.file))
     return {'mission_id': arguments.name, 'file': arguments.file, 'bytes': size}, \
         f"mission '{arguments.name}' is in {arguments.file}, {size:,} bytes"
 
 
-def _import(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    name, notice = shelf.import_(Path(arguments.file), arguments.name)
+def _import(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    name, notice = offline.import_(Path(arguments.file), arguments.name)
     if notice:
         print_text(f'{arguments.prog}: {notice}', file=sys.stderr)
-    return {'mission_id': name}, f"mission '{name}' is in {shelf.folder}"
+    return {'mission_id': name}, f"mission '{name}' is in {offline.folder}"
 
 
-def _delete(shelf: Shelf, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    shelf.delete(arguments.name)
+def _delete(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    offline.delete(arguments.name)
     return {'mission_id': arguments.name}, f"mission '{arguments.name}' is deleted"

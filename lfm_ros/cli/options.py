@@ -8,32 +8,30 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import closing
 from contextlib import contextmanager
-import os
 from pathlib import Path
 import sys
 from typing import Any
 
-from lfm_ros.engine.model import DEFAULT_CONTEXT
+from lfm_ros.cli.storage_options import cipher_of
+from lfm_ros.cli.storage_options import KEY_HELP
+from lfm_ros.cli.storage_options import missions_folder
+from lfm_ros.conversation.context_window import POLICIES
+from lfm_ros.conversation.context_window import REFUSE
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
-from lfm_ros.engine.picture import EncodedImage
+from lfm_ros.engine.model_options import DEFAULT_CONTEXT
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import RANGES
+from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.keeping import Keeping
-from lfm_ros.missions.overflow import POLICIES
-from lfm_ros.missions.overflow import REFUSE
-from lfm_ros.missions.scheduler import Defaults
-from lfm_ros.missions.scheduler import Scheduler
-from lfm_ros.missions.storage import Storage
-from lfm_ros.missions.store import MissionStore
-from lfm_ros.missions.vault import open_vault
-from lfm_ros.missions.vault import Vault
-from lfm_ros.prepare.opening import open_prepared
+from lfm_ros.prepare.open_model import open_prepared
+from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.retention import RetentionPolicy
+from lfm_ros.serving.scheduler import Scheduler
+from lfm_ros.storage.storage import Storage
 
-MOST_THREADS = 256
-KEY_HELP = 'key with which the missions are encrypted, as missions.key_file of the node; ' \
-    'default: they are not'
+MAX_THREADS = 256
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +43,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what all verbs share that look at images."""
+    """Add what all verbs share that take images."""
     parser.add_argument('--image', action='append', default=[], metavar='FILE',
-                        help='JPEG or PNG to look at; may be repeated')
+                        help='JPEG or PNG to add to the prompt; may be repeated')
     parser.add_argument('--image-tokens', type=int, default=0, metavar='N',
-                        help='most tokens of one image; default: as the model has it')
+                        help='maximum tokens per image; default: that of the model')
     parser.add_argument('--no-tiling', action='store_true',
-                        help='do not cut large images into tiles')
+                        help='do not split large images into tiles')
 
 
 def read_images(files: Sequence[str]) -> list[EncodedImage]:
@@ -61,7 +59,7 @@ def read_images(files: Sequence[str]) -> list[EncodedImage]:
         try:
             path = Path(name).expanduser()
             if path.exists() and not path.is_file():  # a pipe would never end
-                raise ValueError('it is no file')
+                raise ValueError('it is not a file')
             images.append(EncodedImage(path.read_bytes()))
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, 'strerror', '') or str(error)
@@ -74,27 +72,27 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `ask` and `chat` share."""
     parser.add_argument('--system', default='', help='system prompt')
     parser.add_argument('--mission', default='default', help='name of the mission')
-    parser.add_argument('--missions-dir', metavar='DIR', help='where missions are kept, as '
-                        'missions.dir of the node; default: they end with this command')
+    parser.add_argument('--missions-dir', metavar='DIR', help='folder in which missions are '
+                        'stored, as missions.dir of the node; default: they end with this command')
     parser.add_argument('--key-file', metavar='FILE', help=KEY_HELP)
     parser.add_argument('--overflow', choices=POLICIES, default=REFUSE,
-                        help='what happens when the context is full: '
-                        + ', '.join(f'{name}: {text}' for name, text in POLICIES.items()))
+                        help='what to do when the context is full: '
+                        + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()))
     add_image_arguments(parser)
-    parser.add_argument('--max-tokens', type=int, default=256, help='longest answer')
+    parser.add_argument('--max-tokens', type=int, default=256, help='maximum length of the answer')
     parser.add_argument('--timeout', type=float, default=0.0, help='seconds; 0: none')
     parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
                         help='end the answer before this text; may be repeated')
     parser.add_argument('--context', type=int, default=DEFAULT_CONTEXT,
-                        help='tokens of context; 0: as many as the model was made for')
+                        help='tokens of context; 0: the maximum of the model')
     for name, (low, high, edge) in RANGES.items():
         parser.add_argument(f'--{name.replace("_", "-")}', dest=name,
                             type=int if isinstance(low, int) else float,
-                            help=f'{low:g} to {high:g}; {edge}; default: as the model asks')
+                            help=f'{low:g} to {high:g}; {edge}; default: that of the model')
     parser.add_argument('--seed', type=int, help='the same seed gives the same answer')
 
 
-def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = True,
+def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool = True,
                make: bool = False) -> Model:
     """
     Open the model that the arguments name.
@@ -102,9 +100,9 @@ def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = T
     :param make: prepare it for this machine when it is not yet, as the node does; else what was
         prepared is used when it is there.
     """
-    if not 0 <= arguments.threads <= MOST_THREADS:
+    if not 0 <= arguments.threads <= MAX_THREADS:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--threads is {arguments.threads}: set it '
-                       f'between 0 (one per core) and {MOST_THREADS}')
+                       f'between 0 (one per core) and {MAX_THREADS}')
     if context < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--context is {context}: set it to 16 or more, '
                        'or to 0')
@@ -115,14 +113,14 @@ def open_model(arguments: argparse.Namespace, context: int = 0, speaks: bool = T
                            context_length=context, image_tokens=tokens,
                            image_tiling=not getattr(arguments, 'no_tiling', False))
     if getattr(arguments, 'plain', False):
-        return Model(arguments.model, options, speaks)
-    return open_prepared(arguments.model, options, speaks, make=make)
+        return Model(arguments.model, options, with_text)
+    return open_prepared(arguments.model, options, with_text, make=make)
 
 
 @contextmanager
 def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
     """Open a model and all that is needed to talk with it; at the end, keep what was said."""
-    folder, vault = missions_folder(arguments), vault_of(arguments)
+    folder, cipher = missions_folder(arguments), cipher_of(arguments)
     sampling = sampling_of(arguments)
     for name, value in sampling.items():
         if value < 0:  # over ROS a negative number means the default, here it is a mistake
@@ -132,36 +130,18 @@ def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
         raise LfmError(ErrorCode.INVALID_VALUE,
                        f'--max-tokens is {arguments.max_tokens}: set it to 1 or more')
     model = open_model(arguments, arguments.context)
-    defaults = Defaults(model.sampling.changed(sampling), arguments.max_tokens)
+    defaults = RequestDefaults(model.sampling.with_overrides(sampling), arguments.max_tokens)
     # The node may keep more missions than its default allows.
-    keeping = Keeping(most=sys.maxsize, overflow=arguments.overflow)
-    with closing(Storage(folder, model, vault)) as storage:
-        store = MissionStore(model, arguments.system, keeping, storage)
+    retention = RetentionPolicy(max_missions=sys.maxsize, overflow=arguments.overflow)
+    with closing(Storage(folder, model, cipher)) as storage:
+        store = MissionStore(model, arguments.system, retention, storage)
         scheduler = Scheduler(store, defaults=defaults)
         try:
             yield scheduler
         finally:
             scheduler.stop()
-            if folder and not scheduler.lost:
-                store.put_away()
-
-
-def missions_folder(arguments: argparse.Namespace) -> Path | None:
-    """Return the folder that --missions-dir names, None when it is not given."""
-    if arguments.missions_dir is None:
-        return None
-    if not arguments.missions_dir.strip() or '\0' in arguments.missions_dir:
-        raise LfmError(ErrorCode.INVALID_VALUE, '--missions-dir is empty: give a folder, or leave '
-                       'it out')
-    return Path(os.path.expanduser(arguments.missions_dir))
-
-
-def vault_of(arguments: argparse.Namespace) -> Vault:
-    """Return what --key-file gives the key to."""
-    if arguments.key_file is not None and not arguments.key_file.strip():
-        raise LfmError(ErrorCode.INVALID_VALUE, '--key-file is empty: give a file, or leave it '
-                       'out')
-    return open_vault(arguments.key_file or '')
+            if folder and not scheduler.hung:
+                store.flush_all()
 
 
 def sampling_of(arguments: argparse.Namespace) -> dict[str, Any]:

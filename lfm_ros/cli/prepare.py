@@ -1,12 +1,12 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Write a copy of a model that can do more.
+Write an optimized copy of a model.
 
-Its graph gives logits after as many last tokens as are asked for, gives out its windows after
-every token, and decodes for several missions in one call; it says the same as before. Only
---kv and --prefill change numbers; what they cost is measured and printed. The node and the other
-verbs make the lossless edits by themselves, in a cache.
+Its graph computes logits only for the tokens that need them, returns the convolution windows after
+every token, and decodes several missions in one batch; results stay the same. Only --kv and
+--prefill change results; by how much is measured and printed. The node and the other verbs make
+the lossless changes automatically, in a cache.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.prepare import SLOTS
+from lfm_ros.prepare import DEFAULT_LANES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,16 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', metavar='OUT', type=Path, help='new folder for the copy')
     parser.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
                         'fp32, fp16, ... or a file name')
-    parser.add_argument('--portable', action='store_true', help='write out operators that ONNX '
+    parser.add_argument('--portable', action='store_true', help='replace operators that ONNX '
                         'Runtime 1.23 (Python 3.10) lacks')
-    parser.add_argument('--kv', choices=['int8'], default='', help='keep keys and values in 8 '
-                        'bits: a quarter of their memory; changes numbers')
-    parser.add_argument('--calibration', metavar='FILE', type=Path, help='text to set the scales '
-                        'with and to measure on; default: a conversation with a robot')
-    parser.add_argument('--prefill', choices=['fast'], default='', help='add a graph that reads '
-                        'prompts faster and takes all weights again; changes numbers')
-    parser.add_argument('--slots', type=int, default=SLOTS, metavar='N',
-                        help=f'most missions that decode in one call; default: {SLOTS}')
+    parser.add_argument('--kv', choices=['int8'], default='', help='store keys and values in 8 '
+                        'bits, a quarter of their memory; changes results slightly')
+    parser.add_argument('--calibration', metavar='FILE', type=Path, help='text for calibration '
+                        'and for measuring the accuracy; default: a conversation with a robot')
+    parser.add_argument('--prefill', choices=['fast'], default='', help='add a graph with faster '
+                        'prefill and its own copy of the weights; changes results slightly')
+    parser.add_argument('--slots', type=int, default=DEFAULT_LANES, metavar='N',
+                        help=f'maximum batch size for decoding; default: {DEFAULT_LANES}')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,14 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise LfmError(ErrorCode.UNSUPPORTED, "the Python package onnx is missing: run 'pip "
                        "install onnx'")
     from lfm_ros.prepare.folder import prepare
-    from lfm_ros.prepare.folder import Wishes
+    from lfm_ros.prepare.folder import PrepareOptions
     if arguments.calibration and not (arguments.kv or arguments.prefill):
         raise LfmError(ErrorCode.INVALID_VALUE, '--calibration changes nothing without --kv or '
                        '--prefill: leave it out')
-    wishes = Wishes(arguments.portable, arguments.kv, arguments.prefill, arguments.slots,
-                    arguments.calibration)
+    options = PrepareOptions(arguments.portable, arguments.kv, arguments.prefill, arguments.slots,
+                             arguments.calibration)
     with _progress() as bar:
-        report = prepare(arguments.model, arguments.out, arguments.variant, wishes, bar.update)
+        report = prepare(arguments.model, arguments.out, arguments.variant, options, bar.update)
     if arguments.json:
         print_json({'path': str(arguments.out), **asdict(report)})
         return 0

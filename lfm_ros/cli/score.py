@@ -3,8 +3,8 @@
 """
 Print the log-probability of every token of a text, given those before it.
 
-One JSON object: {"logprobs": [...]} holds the natural logarithm of p(ids[i+1] | ids[0..i]). With
---image the tokens of the image come before the ids, and there is one number for every id.
+It prints one JSON object: {"logprobs": [...]}, the natural logarithms of p(ids[i+1] | ids[0..i]).
+With --image the tokens of the image come before the ids, and there is one number for every id.
 """
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lfm_ros.cli.options import add_image_arguments
 from lfm_ros.cli.options import open_model
 from lfm_ros.cli.options import read_images
 from lfm_ros.cli.output import print_json
+from lfm_ros.conversation.image_features import ImageFeatures
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.picture import Picture
 from lfm_ros.engine.sampling import log_softmax
-from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.engine.text.text_check import check_text
+from lfm_ros.engine.vision.image import PreparedImage
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.sight import Sight
 import numpy as np
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument('--ids', help='token ids: 1,2,3')
     given.add_argument('--text', help='text; control tokens in it are plain text')
     add_image_arguments(parser)
-    parser.add_argument('--chunk', type=int, default=64, help='tokens per call of the model')
+    parser.add_argument('--chunk', type=int, default=64, help='tokens per run of the model')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.chunk < 1:
         raise LfmError(ErrorCode.INVALID_VALUE,
                        f'--chunk is {arguments.chunk}: set it to 1 or more')
-    model = open_model(arguments, speaks=False)
+    model = open_model(arguments, with_text=False)
     if arguments.text is None:
         ids = _read_ids(arguments.ids, model.vocabulary)
     else:
@@ -47,30 +47,30 @@ def run(arguments: argparse.Namespace) -> int:
         ids = model.tokenizer.encode(arguments.text)
     if not ids:
         raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no token to score: give some')
-    images = [model.sight().take_in(image)
+    images = [model.require_vision().preprocess(image)
               for image in read_images(arguments.image)]
     print_json({'logprobs': score(model, ids, arguments.chunk, images), 'ids': ids})
     return 0
 
 
-def score(model: Model, ids: list[int], chunk: int, images: Sequence[Picture] = ()
+def score(model: Model, ids: list[int], chunk: int, images: Sequence[PreparedImage] = ()
           ) -> list[float]:
     """
     Return the natural log of p(ids[i+1] | ids[0..i]) for each i.
 
-    :param chunk: tokens per call; a graph that gives the last logits only is called per token.
+    :param chunk: tokens per run; a graph that gives the last logits only is called per token.
     :param images: shown before the ids; then the first id has a number, too.
     """
     state = model.new_state()
-    size = 1 if model.runner.head_pruned else min(chunk, model.runner.longest_call)
+    size = 1 if model.runner.head_pruned else min(chunk, model.runner.max_run_tokens)
     found: list[float] = []
     if images:
-        shown = [i for image in images for i in model.sight().ids(image)]
-        sight, last = Sight(model), len(shown) - 1
+        shown = [i for image in images for i in model.require_vision().ids(image)]
+        features_of, last = ImageFeatures(model), len(shown) - 1
         for start in range(0, last, size):
-            call = shown[start:min(start + size, last)]
-            features = sight.features(images, shown, start, len(call))
-            model.runner.run(state, call, features=features)
+            chunk_ids = shown[start:min(start + size, last)]
+            features = features_of.features(images, shown, start, len(chunk_ids))
+            model.runner.run(state, chunk_ids, features=features)
         # The end of the last image is read with the ids: it tells of the first of them.
         ids = [shown[-1], *ids]
     for start in range(0, len(ids), size):

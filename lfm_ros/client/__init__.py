@@ -7,7 +7,7 @@ Ask a model from another Python node.
     client.wait()
     print(client.ask('Where is the dock?').text)
 
-Blocking calls spin the node until the answer is there. When the node is spun by somebody else
+Blocking calls spin the node until the answer is there. When the node is spun by another thread
 (it was added to an executor that runs in another thread) they only wait. From inside a callback
 use what ends in ``_async``, or :meth:`LfmClient.generate`: they return at once, and what they
 return has a ``done()`` to look at, can be given a callback, and can be awaited. (Executors of

@@ -39,7 +39,7 @@ class Generation:
 
     @property
     def done(self) -> bool:
-        """Tell whether it ended, for whatever reason."""
+        """Return whether it ended, for whatever reason."""
         return self.future.done()
 
     def cancel(self) -> None:
@@ -72,7 +72,7 @@ class Generation:
             self._on_token(token)
 
     def _ended(self, result: Future) -> None:
-        """Take the end; rclpy forgets pieces that are still on their way then."""
+        """Take the end; rclpy forgets tokens that are still on their way then."""
         response = result.result().result.response
         if response.usage.generated_tokens:
             self._push(msg.Token(

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""All that an lfm node can be asked."""
+"""A client of an lfm node."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from lfm_ros.client.answers import to_choice
 from lfm_ros.client.answers import to_value
 from lfm_ros.client.generation import Generation
 from lfm_ros.client.generation import NO_LIMIT
-from lfm_ros.client.reach import SafeActionClient
-from lfm_ros.client.reach import wait_until_known
+from lfm_ros.client.reliable_client import SafeActionClient
+from lfm_ros.client.reliable_client import wait_until_known
 from lfm_ros.client.toolbox import Function
 from lfm_ros.client.toolbox import Toolbox
 import rclpy
@@ -30,9 +30,9 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 _MARGIN = 5.0  # seconds a blocking call waits beyond the node's own timeout
-_STEP = 0.01  # seconds between two looks; rclpy tells nobody who waits
-_PIECES = 1000  # with rclpy's 10, pieces are lost while the node of the user is busy
-_PATIENCE = 10.0  # seconds for a service that is there when all others are
+_STEP = 0.01  # seconds between two checks; rclpy does not wake who waits
+_TOKENS = 1000  # with rclpy's 10, tokens are lost while the node of the user is busy
+_TIMEOUT = 10.0  # seconds for a service that is there when all others are
 
 
 class LfmClient:
@@ -52,7 +52,7 @@ class LfmClient:
         self._ask = node.create_client(srv.Ask, f'{server}/ask')
         self._generate = SafeActionClient(
             node, Generate, f'{server}/generate',
-            feedback_sub_qos_profile=QoSProfile(depth=_PIECES))
+            feedback_sub_qos_profile=QoSProfile(depth=_TOKENS))
         self._observe = node.create_publisher(msg.Observation, f'{server}/observe', 10)
         self._services: dict[str, Any] = {}
 
@@ -153,7 +153,7 @@ class LfmClient:
         """
         Ask, and receive the answer while it is written; return at once.
 
-        :param on_token: called with each piece.
+        :param on_token: called with each token.
         """
         query = msg.Query(prompt=prompt, mission_id=mission_id, **fields)
         return Generation(self._generate, query, on_token, self.wait_for)
@@ -233,7 +233,7 @@ class LfmClient:
         client = self._services.get(name)
         if not client:
             client = self._node.create_client(kind, f'{self._server}/missions/{name}')
-            if not client.wait_for_service(_PATIENCE) or not self._is_known(_PATIENCE):
+            if not client.wait_for_service(_TIMEOUT) or not self._is_known(_TIMEOUT):
                 self._node.destroy_client(client)
                 raise TimeoutError(f'{client.srv_name} is not there: is the node started?')
             self._services[name] = client

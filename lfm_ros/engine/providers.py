@@ -10,8 +10,8 @@ import gc
 import logging
 
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.model import ModelOptions
-from lfm_ros.engine.session import CPU
+from lfm_ros.engine.model_options import ModelOptions
+from lfm_ros.engine.runtime.session import CPU
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import onnxruntime
@@ -32,9 +32,9 @@ def open_on_best(open_model: Callable[[ModelOptions], Model], options: ModelOpti
     Without ``options.fallback`` only the first one is tried.
 
     :param open_model: opens it with the options that it is given.
-    :returns: the model, and one sentence that says why it does not run on the provider that was
-        wished for; empty when it does.
-    :raises LfmError: of the last provider that was tried, or what has to do with none of them.
+    :returns: the model, and one sentence why it does not run on the preferred provider; empty when
+        it does.
+    :raises LfmError: of the last provider that was tried, or one that no other would avoid.
     """
     wished = list(options.providers)
     available = onnxruntime.get_available_providers()
@@ -52,7 +52,7 @@ def open_on_best(open_model: Callable[[ModelOptions], Model], options: ModelOpti
         if place + 1 == len(usable) or found.code not in _OF_PROVIDER:
             raise _with_reasons(found, reasons)
         reasons.append(found.message)
-        gc.collect()  # what the first one holds would be missing for the next
+        gc.collect()  # the next one needs the memory of this one
     raise AssertionError('the last one is returned or raised')
 
 
@@ -61,7 +61,7 @@ def _try(open_model: Callable[[ModelOptions], Model], options: ModelOptions) -> 
     try:
         model = open_model(options)
         if options.providers[0] != CPU:
-            model.warm_up()  # longer calls need more memory than those that opening tries
+            model.warm_up()  # longer runs need more memory than those of opening
     except LfmError as error:
         return LfmError(error.code, error.message)
     return model

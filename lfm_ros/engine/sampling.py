@@ -25,7 +25,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
 }
 
 _COLDEST = 1e-6
-_LARGEST_SETTING = 1e9
+_MAX_SETTING = 1e9
 _TOP = 256  # so many tokens nearly always hold top_p of the probability
 
 
@@ -56,7 +56,7 @@ class Sampling:
         if self.seed >= 1 << 63:
             raise LfmError(ErrorCode.INVALID_SAMPLING, f'seed is {self.seed}: set it below 2^63')
 
-    def changed(self, values: Mapping[str, Any]) -> Sampling:
+    def with_overrides(self, values: Mapping[str, Any]) -> Sampling:
         """Return a copy with these fields set; a negative number leaves the field as it is."""
         known = {f.name for f in fields(self)}
         return replace(self, **{k: v for k, v in values.items()
@@ -64,11 +64,11 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Tell whether the most likely token is always taken."""
+        """Whether the most likely token is always taken."""
         return self.temperature == 0 or self.top_k == 1
 
 
-def recommended(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Sampling:
+def default_sampling(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Sampling:
     """
     Return the sampling that a model asks for.
 
@@ -78,9 +78,9 @@ def recommended(generation: Mapping[str, Any], model_type: str = 'lfm2') -> Samp
     """
     given = {n: generation[n] for n in RANGES if isinstance(generation.get(n), (int, float))}
     for name, value in given.items():
-        if not abs(value) < _LARGEST_SETTING:  # NaN, too, and numbers that no float holds
+        if not abs(value) < _MAX_SETTING:  # NaN, too, and numbers that no float holds
             raise LfmError(ErrorCode.MODEL_DAMAGED, 'generation_config.json of the model cannot '
-                           f'be used, correct or delete it: its {name} is no usable number')
+                           f'be used, correct or delete it: its {name} is not a usable number')
     if 'top_k' in given:
         given['top_k'] = int(given['top_k'])
     try:
@@ -131,8 +131,8 @@ class Sampler:
         :param logits: float32 ``[vocabulary]``; not changed.
         """
         if not math.isfinite(logits.max()):
-            raise LfmError(ErrorCode.MODEL_RUN_FAILED, 'the model gave logits that are no '
-                           'numbers: use another export of it, fp16 may not be enough here')
+            raise LfmError(ErrorCode.MODEL_RUN_FAILED, 'the model produced NaN or infinite '
+                           'logits: use another export, fp16 may not be precise enough here')
         rule = self.sampling
         if self._penalized:
             logits = logits.copy()

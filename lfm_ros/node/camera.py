@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The latest frame of a camera, for questions that want to look now."""
+"""The latest frame of a camera, for requests that ask for it."""
 from __future__ import annotations
 
 import time
@@ -21,12 +21,12 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
-PERIOD = 0.05  # seconds between two looks at what became of a wish for a frame
+PERIOD = 0.05  # seconds between two checks of the pending frames
 # The compressed topic first: where a camera offers both, it costs a tenth.
 TOPICS = {'~/image/compressed': (CompressedImage, CompressedFrame), '~/image': (Image, RawFrame)}
 
 
-class CameraImage:
+class PendingFrame:
     """
     A frame that was asked for; it comes, or the reason why not.
 
@@ -41,13 +41,13 @@ class CameraImage:
         self._error: LfmError | None = None
 
     def drop(self) -> None:
-        """Take note that nobody waits for it any more."""
+        """Note that no request waits for it any more."""
         self.is_wanted = False
 
-    def give(self, frame: RawFrame | CompressedFrame) -> None:
+    def set_frame(self, frame: RawFrame | CompressedFrame) -> None:
         """Take the frame."""
         self.header = frame.header
-        self._frame = frame  # last: the thread of the model looks at it
+        self._frame = frame  # last: the model thread reads it
 
     def fail(self, error: LfmError) -> None:
         """Take the reason why there is none."""
@@ -55,7 +55,7 @@ class CameraImage:
 
     @property
     def ready(self) -> bool:
-        """Tell whether either has come."""
+        """Return whether either has come."""
         return self._frame is not None or self._error is not None
 
     @property
@@ -84,23 +84,24 @@ class Camera:
     """
     Subscribes to the camera while frames are wanted, and holds one frame at most.
 
-    A frame that nobody wants is not even deserialized. Everything here runs in the thread of the
+    A frame that no request waits for is not deserialized. All here runs in the thread of the
     executor.
 
     :param max_age: seconds that a frame may be old when it is asked for; 0: any.
-    :param patience: seconds to wait for a frame.
+    :param frame_timeout: seconds to wait for a frame.
     :param keep_alive: seconds for which the topic stays subscribed after its last use; negative:
         for ever.
     """
 
-    def __init__(self, node: Node, max_age: float, patience: float, keep_alive: float) -> None:
+    def __init__(self, node: Node, max_age: float, frame_timeout: float, keep_alive: float
+                 ) -> None:
         self._node = node
         self._max_age = max_age
-        self._patience = patience
+        self._frame_timeout = frame_timeout
         self._keep_alive = keep_alive
         self._subscription: Subscription | None = None
         self._subscribed: tuple[str, ReliabilityPolicy] | None = None
-        self._wishes: list[CameraImage] = []
+        self._pending: list[PendingFrame] = []
         self._latest: tuple[str, bytes, float] | None = None  # topic, message, when it came
         self._refused_age = 0.0
         self._used = self._since = time.monotonic()
@@ -110,32 +111,32 @@ class Camera:
         if keep_alive >= 0:
             self._timer.cancel()
 
-    def look(self) -> CameraImage:
+    def request_frame(self) -> PendingFrame:
         """Ask for a frame that is not too old, the one that is there or the next one."""
         self._used = time.monotonic()
-        wish = CameraImage(self._used + self._patience)
-        self._wishes.append(wish)
+        pending = PendingFrame(self._used + self._frame_timeout)
+        self._pending.append(pending)
         self._subscribe()
         self._timer.reset()
         self._serve()
-        return wish
+        return pending
 
     def close(self) -> None:
         """Let go of the topics; who waits is told."""
         self._timer.cancel()
         self._node.destroy_timer(self._timer)
-        for wish in self._wishes:
-            wish.fail(LfmError(ErrorCode.CANCELLED, 'the node was deactivated while it waited '
-                               'for a camera frame: activate it and ask again'))
-        self._wishes.clear()
+        for pending in self._pending:
+            pending.fail(LfmError(ErrorCode.CANCELLED, 'the node was deactivated while it waited '
+                                  'for a camera frame: activate it and ask again'))
+        self._pending.clear()
         self._unsubscribe()
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for wish in [w for w in self._wishes if now >= w.deadline or not w.is_wanted]:
-            wish.fail(self._refusal())
-            self._wishes.remove(wish)
-        if self._wishes or self._keep_alive < 0:
+        for pending in [w for w in self._pending if now >= w.deadline or not w.is_wanted]:
+            pending.fail(self._no_frame_error())
+            self._pending.remove(pending)
+        if self._pending or self._keep_alive < 0:
             self._subscribe()
         elif now - self._used > self._keep_alive:
             self._unsubscribe()
@@ -150,7 +151,7 @@ class Camera:
         """
         offered = {topic: offers for topic in TOPICS if (offers := self._publishers(topic))}
         if self._subscribed and not self._latest and len(offered) > 1 and \
-                time.monotonic() - self._since > self._patience / 2:
+                time.monotonic() - self._since > self._frame_timeout / 2:
             offered.pop(self._subscribed[0], None)  # it is advertised, but nothing comes
         if not offered:
             return
@@ -182,7 +183,7 @@ class Camera:
 
     def _serve(self) -> None:
         """Give the latest frame to all who wait, if it is not too old."""
-        if not (self._wishes and self._latest):
+        if not (self._pending and self._latest):
             return
         topic, data, came = self._latest
         kind, frame_class = TOPICS[topic]
@@ -196,15 +197,15 @@ class Camera:
         self._refused_age = age
         if self._max_age and age > self._max_age:
             return
-        wishes, self._wishes = self._wishes, []
+        waiting, self._pending = self._pending, []
         try:
             frame = frame_class(message)
         except LfmError as error:
-            for wish in wishes:
-                wish.fail(error)
+            for pending in waiting:
+                pending.fail(error)
             return
-        for wish in wishes:
-            wish.give(frame)
+        for pending in waiting:
+            pending.set_frame(frame)
 
     def _age(self, stamp: Any, came: float) -> float:
         """Return how old a frame is in seconds, by its stamp where it has one."""
@@ -215,7 +216,7 @@ class Camera:
         age = (now - stamp.nanosec) / 1e9 - stamp.sec  # seconds of a stamp may be negative
         return age if age >= 0 else here  # from the future: clocks that differ, or one that jumped
 
-    def _refusal(self) -> LfmError:
+    def _no_frame_error(self) -> LfmError:
         if self._latest:
             return LfmError(ErrorCode.STALE_IMAGE, f'the newest camera frame on '
                             f'{self._node.resolve_topic_name(self._latest[0])} is '
@@ -229,5 +230,5 @@ class Camera:
             names.append(f'{self._node.resolve_topic_name(topic)} '
                          f'({silent if count else "no publisher"})')
         return LfmError(ErrorCode.NO_CAMERA_FRAME, f'no camera frame came within '
-                        f'{self._patience:g} s on {" or ".join(names)}: remap ~/image or '
+                        f'{self._frame_timeout:g} s on {" or ".join(names)}: remap ~/image or '
                         '~/image/compressed to the topic of the camera')

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros import msg
-from lfm_ros.engine.form import Form
-from lfm_ros.engine.picture import ImageSource
 from lfm_ros.engine.sampling import RANGES
-from lfm_ros.engine.tools import AUTO
-from lfm_ros.engine.tools import Tool
-from lfm_ros.engine.tools import ToolResult
-from lfm_ros.missions.request import Answer
-from lfm_ros.missions.request import check_images
-from lfm_ros.missions.request import DEFAULT_MISSION
-from lfm_ros.missions.request import Piece
-from lfm_ros.missions.request import Query
-from lfm_ros.missions.slot import MissionInfo
+from lfm_ros.engine.text.response_format import ResponseFormat
+from lfm_ros.engine.text.tools import AUTO
+from lfm_ros.engine.text.tools import Tool
+from lfm_ros.engine.text.tools import ToolResult
+from lfm_ros.engine.vision.image import ImageSource
 from lfm_ros.node.frames import CompressedFrame
 from lfm_ros.node.frames import RawFrame
+from lfm_ros.serving.answer import Answer
+from lfm_ros.serving.answer import TextDelta
+from lfm_ros.serving.mission_record import MissionInfo
+from lfm_ros.serving.query import check_images
+from lfm_ros.serving.query import DEFAULT_MISSION
+from lfm_ros.serving.query import Query
 from std_msgs.msg import Header
 
 
@@ -36,17 +36,18 @@ def to_query(message: msg.Query, images: Sequence[ImageSource] = ()) -> Query:
         prompt=message.prompt, mission_id=message.mission_id or DEFAULT_MISSION,
         request_id=message.request_id, sampling=sampling, max_tokens=message.max_tokens,
         timeout=message.timeout, stop=tuple(message.stop), aside=message.aside,
-        images=tuple(images), form=to_form(message.response_format),
+        images=tuple(images), response_format=to_response_format(message.response_format),
         tools=tuple(Tool(t.name, t.description, t.parameters) for t in message.tools),
         tool_choice=message.tool_choice or AUTO,
         results=tuple(ToolResult(r.name, r.content) for r in message.tool_results),
         raw=message.raw, suffix=message.suffix)
 
 
-def to_form(message: msg.ResponseFormat) -> Form:
+def to_response_format(message: msg.ResponseFormat) -> ResponseFormat:
     """Return the form of a message."""
-    return Form(message.json_schema, message.regex, tuple(message.choices), message.grammar,
-                message.choice_logprobs)
+    return ResponseFormat(message.json_schema, message.regex, tuple(message.choices),
+                          message.grammar,
+                          message.choice_logprobs)
 
 
 def to_frames(message: Any) -> list[Any]:
@@ -78,9 +79,9 @@ def to_response(answer: Answer, stamp: Any, headers: Sequence[Header] = ()) -> m
     return response
 
 
-def to_token(piece: Piece) -> msg.Token:
-    """Return the message of a piece of an answer."""
-    return msg.Token(**{**vars(piece), 'text': to_text(piece.text)})
+def to_token(delta: TextDelta) -> msg.Token:
+    """Return the message of a part of an answer."""
+    return msg.Token(**{**vars(delta), 'text': to_text(delta.text)})
 
 
 def to_text(text: str) -> str:

@@ -24,13 +24,13 @@ from rclpy.qos import QoSProfile
 SERVICE_QOS = QoSProfile(depth=1000)
 
 
-def run_later(node: Node, work: Callable[[], Any]) -> None:
+def call_in_executor(node: Node, work: Callable[[], Any]) -> None:
     """Do something in the thread of the node's executor; from any thread."""
     def run() -> None:
         try:
             with node.handle:
                 work()
-        except InvalidHandle:  # it was destroyed meanwhile; nobody else in its process may suffer
+        except InvalidHandle:  # it was destroyed meanwhile; nothing else in its process may suffer
             pass
 
     executor = node.executor

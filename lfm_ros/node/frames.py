@@ -3,10 +3,10 @@
 """Images of sensor_msgs as sources for the model, with the encodings of image_encodings.hpp."""
 from __future__ import annotations
 
-from lfm_ros.engine.picture import check_size
-from lfm_ros.engine.picture import EncodedImage
-from lfm_ros.engine.picture import invalid
-from lfm_ros.engine.picture import PIXEL_MEMORY
+from lfm_ros.engine.vision.image import check_size
+from lfm_ros.engine.vision.image import EncodedImage
+from lfm_ros.engine.vision.image import invalid
+from lfm_ros.engine.vision.image import PIXEL_MEMORY
 import numpy as np
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image

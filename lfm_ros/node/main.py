@@ -25,10 +25,10 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
 LAST_ANSWERS = 0.5  # seconds
-# Seconds in which another signal is the same wish: launch and what manages services (systemd, a
+# Seconds in which another signal is the same request: launch and what manages services (systemd, a
 # container) tell every process of a group, and launch then tells the node once more.
 PASSED_ON = 1.0
-LOST = 75  # exit code; EX_TEMPFAIL of sysexits.h: starting it again may help
+HUNG = 75  # exit code; EX_TEMPFAIL of sysexits.h: starting it again may help
 
 
 class _ToRos(logging.Handler):
@@ -54,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     Run the node until SIGINT or SIGTERM; what runs and what waits is answered before it ends.
 
-    When the model hangs for good the process ends with exit code LOST, since nothing else can end
+    When the model hangs for good the process ends with exit code HUNG, since nothing else can end
     the thread that runs it.
 
     :returns: the exit code; 2 when a parameter cannot be used.
@@ -71,7 +71,7 @@ def main(args: Sequence[str] | None = None) -> int:
         get_logger('lfm').fatal(' '.join(str(error).split()))
         rclpy.try_shutdown()
         return 2
-    node.on_lost = _end_lost
+    node.on_hang = _end_hung
     logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -81,8 +81,8 @@ def main(args: Sequence[str] | None = None) -> int:
             executor.spin_once()
         if node.stop():
             _send_answers(executor)
-        if node.is_lost:  # whoever asked it to end came first
-            _end_lost()
+        if node.is_hung:  # whoever asked it to end came first
+            _end_hung()
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -105,7 +105,7 @@ def _await_signal(signals: socket.socket, ending: threading.Event, executor: Exe
     signals.recv(1)
     first = time.monotonic()
     ending.set()
-    executor.wake()
+    executor.create_task(lambda: None)  # wake() alone goes on waiting for a message or a timer
     while True:
         number = signals.recv(1)[0]
         if time.monotonic() - first > PASSED_ON:
@@ -119,10 +119,10 @@ def _send_answers(executor: Executor) -> None:
         executor.spin_once(timeout_sec=LAST_ANSWERS / 10)
 
 
-def _end_lost() -> None:
+def _end_hung() -> None:
     """End the process once the executor has sent the last answers."""
     time.sleep(LAST_ANSWERS)
-    os._exit(LOST)
+    os._exit(HUNG)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Services that look after missions and describe the model."""
+"""Services that manage missions and describe the model."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,17 +9,16 @@ from pathlib import Path
 import threading
 from typing import Any
 
-from lfm_ros.engine.tokenizer import check_text
+from lfm_ros.engine.text.text_check import check_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.files import check_folder
-from lfm_ros.missions.files import make_folder
-from lfm_ros.missions.request import DEFAULT_MISSION
-from lfm_ros.missions.store import MissionStore
 from lfm_ros.node import convert
+from lfm_ros.node.deferred import call_in_executor
 from lfm_ros.node.deferred import DeferredService
-from lfm_ros.node.deferred import run_later
-from lfm_ros.node.host import ModelHost
+from lfm_ros.node.model_runtime import ModelRuntime
+from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import DEFAULT_MISSION
 from lfm_ros.srv import DeleteMission
 from lfm_ros.srv import ExportMission
 from lfm_ros.srv import ForkMission
@@ -30,11 +29,12 @@ from lfm_ros.srv import ResetMission
 from lfm_ros.srv import RewindMission
 from lfm_ros.srv import SaveMission
 from lfm_ros.srv import Tokenize
+from lfm_ros.storage.atomic_files import make_folder
 from rclpy.node import Node
 
 EXPORTS = 'exports'
-_LONGEST_NAME = 255  # bytes; of a file on Linux
-LONGEST_TEXT = 1 << 13  # characters; more would keep the executor from other calls
+_MAX_NAME_LENGTH = 255  # bytes; of a file on Linux
+MAX_TEXT_LENGTH = 1 << 13  # characters; more would keep the executor from other calls
 
 
 class MissionServices:
@@ -44,9 +44,9 @@ class MissionServices:
     :param changed: called after every change of a mission.
     """
 
-    def __init__(self, node: Node, host: ModelHost, changed: Callable[[], Any]) -> None:
+    def __init__(self, node: Node, runtime: ModelRuntime, changed: Callable[[], Any]) -> None:
         self._node = node
-        self._host = host
+        self._runtime = runtime
         self._changed = changed
         node.create_service(ListMissions, '~/missions/list', self._on_list)
         node.create_service(GetModelInfo, '~/model_info', self._on_model_info)
@@ -72,7 +72,7 @@ class MissionServices:
 
             def done(error: BaseException | None, found: Any = None) -> None:
                 fields = found if isinstance(found, dict) else {}
-                run_later(self._node, lambda: finish(
+                call_in_executor(self._node, lambda: finish(
                     _with_error(kind.Response(**fields), error)))
 
             def finish(response: Any) -> None:
@@ -88,26 +88,26 @@ class MissionServices:
                     done(error, found)
 
             try:
-                scheduler = self._host.active_scheduler()
+                scheduler = self._runtime.active_scheduler()
             except LfmError as error:
                 done(error)
                 return
-            future = scheduler.call(lambda: work(scheduler.store, request), *touched)
+            future = scheduler.submit_job(lambda: work(scheduler.store, request), *touched)
             future.add_done_callback(worked)
 
         DeferredService(self._node, kind, f'~/missions/{name}', handle)
 
     def _on_list(self, _: ListMissions.Request,
                  response: ListMissions.Response) -> ListMissions.Response:
-        store = self._host.store
+        store = self._runtime.store
         response.missions = [convert.to_mission_status(m) for m in store.list()] if store else []
         return response
 
     def _on_model_info(self, _: GetModelInfo.Request,
                        response: GetModelInfo.Response) -> GetModelInfo.Response:
-        if self._host.model is None:
-            return _with_error(response, self._host.refusal())
-        for name, value in self._host.description.items():
+        if self._runtime.model is None:
+            return _with_error(response, self._runtime.not_active_error())
+        for name, value in self._runtime.description.items():
             if name in response.get_fields_and_field_types():
                 setattr(response, name, value)
         return response
@@ -115,23 +115,24 @@ class MissionServices:
     def _on_tokenize(self, request: Tokenize.Request, send: Callable[[Any], None]) -> None:
         """Tokenize in the thread of the model, whose watchdog sees a text that takes for ever."""
         def work() -> dict[str, Any]:
-            model = self._host.model
+            model = self._runtime.model
             if model is None:
-                raise self._host.refusal()
+                raise self._runtime.not_active_error()
             check_text(request.text, 'text')
-            if len(request.text) > LONGEST_TEXT:
+            if len(request.text) > MAX_TEXT_LENGTH:
                 raise LfmError(ErrorCode.INVALID_VALUE, f'the text has {len(request.text)} '
-                               f'characters: send {LONGEST_TEXT} at most')
+                               f'characters: send {MAX_TEXT_LENGTH} at most')
             ids = model.tokenizer.encode(request.text)
             return {'tokens': ids, 'pieces': [model.tokenizer.piece(i) for i in ids]}
 
         def worked(future: Future[Any]) -> None:
             error = future.exception()
             fields = {} if error else future.result()
-            run_later(self._node, lambda: send(_with_error(Tokenize.Response(**fields), error)))
+            call_in_executor(self._node, lambda: send(
+                _with_error(Tokenize.Response(**fields), error)))
 
-        scheduler = self._host.scheduler
-        future = scheduler.call(work) if scheduler else _in_thread(work)
+        scheduler = self._runtime.scheduler
+        future = scheduler.submit_job(work) if scheduler else _in_thread(work)
         future.add_done_callback(worked)
 
 
@@ -155,7 +156,7 @@ def _id(request: Any) -> str:
 
 def _export(store: MissionStore, request: Any) -> Callable[[], dict[str, Any]]:
     file = _exported(store, request.file or f'{_id(request)}.lfm')
-    package = store.package(_id(request))
+    package = store.archives.writer(_id(request))
 
     def write() -> dict[str, Any]:
         try:
@@ -168,18 +169,19 @@ def _export(store: MissionStore, request: Any) -> Callable[[], dict[str, Any]]:
 
 
 def _import(store: MissionStore, request: Any) -> dict[str, Any]:
-    return {'mission_id': store.import_(_exported(store, request.file), request.new_mission_id)}
+    file = _exported(store, request.file)
+    return {'mission_id': store.archives.import_(file, request.new_mission_id)}
 
 
 def _exported(store: MissionStore, name: str) -> Path:
     """Return the path of an exported file; a request cannot reach files elsewhere."""
     folder = store.storage.folder
     if folder is None:
-        raise LfmError(ErrorCode.STORAGE_FAILED, 'there is no place for files: set missions.dir')
+        raise LfmError(ErrorCode.STORAGE_FAILED, 'there is no folder for files: set missions.dir')
     if not name or name in ('.', '..') or Path(name).name != name or \
-            not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
-        raise LfmError(ErrorCode.INVALID_VALUE, f'{name[:80]!r} is no name of a file: give one '
-                       f'without folders; they are in {folder / EXPORTS}')
+            not name.isprintable() or len(name.encode()) > _MAX_NAME_LENGTH:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'{name[:80]!r} is not a file name: give one '
+                       f'without folders; the files are in {folder / EXPORTS}')
     try:
         check_folder(folder / EXPORTS)
     except OSError as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Other nodes of the same name: each of them gets all requests, and answers come from any."""
+"""Warn of other nodes with the same name, which would answer the same requests."""
 from __future__ import annotations
 
 from rclpy.node import Node
@@ -32,7 +32,7 @@ class Namesakes:
                  for base, namespace in self._node.get_node_names_and_namespaces()]
         before, self.count = self.count, max(0, names.count(name) - 1)
         text = (f'another node is named {name} in this ROS domain, so requests reach both and '
-                'either may answer: end one, or give it another name or ROS_DOMAIN_ID')
+                'either may answer: stop one, or give it another name or ROS_DOMAIN_ID')
         if self.count > before:
             self._node.get_logger().warning(text)
         elif before and not self.count:

@@ -7,31 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfm_ros.engine.model import DEFAULT_CONTEXT
-from lfm_ros.engine.model import ModelOptions
+from lfm_ros.conversation.context_window import POLICIES as OVERFLOW
+from lfm_ros.conversation.context_window import REFUSE
+from lfm_ros.engine.model_options import DEFAULT_CONTEXT
+from lfm_ros.engine.model_options import ModelOptions
+from lfm_ros.engine.runtime.session import CPU
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
-from lfm_ros.engine.session import CPU
-from lfm_ros.engine.vision import FOR_EVER
+from lfm_ros.engine.vision.encoder import ALWAYS
 from lfm_ros.errors import LfmError
-from lfm_ros.missions.keeping import Keeping
-from lfm_ros.missions.overflow import POLICIES as OVERFLOW
-from lfm_ros.missions.overflow import REFUSE
-from lfm_ros.missions.queue import POLICIES
-from lfm_ros.missions.queue import REJECT
-from lfm_ros.missions.request import DEFAULT_MISSION
-from lfm_ros.missions.request import LONGEST_TIMEOUT
-from lfm_ros.missions.request import MOST_TOKENS
-from lfm_ros.missions.scheduler import Defaults
 from lfm_ros.node.camera import Camera
-from lfm_ros.node.host import Preparing
+from lfm_ros.node.model_runtime import PrepareConfig
+from lfm_ros.serving.query import DEFAULT_MISSION
+from lfm_ros.serving.query import MAX_TIMEOUT
+from lfm_ros.serving.query import MAX_TOKENS
+from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.queue import POLICIES
+from lfm_ros.serving.queue import REJECT
+from lfm_ros.serving.retention import RetentionPolicy
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-_MODEL_ASKS = 'negative: as the model asks (generation_config.json, else its model card)'
+_MODEL_ASKS = "negative: the model's default (generation_config.json, else its model card)"
 
 
 @dataclass(frozen=True)
@@ -73,99 +73,98 @@ class Spec:
 
 
 SPECS = (
-    Spec('autostart', True, 'Configure and activate by itself; false when a lifecycle manager '
-         'does that', fixed=True),
-    Spec('bond_heartbeat_period', 0.1, 'Seconds between two heartbeats for a lifecycle manager '
-         'that makes bonds, as that of Nav2; needs the package bondpy; 0: none', 0.0, 2.0),
+    Spec('autostart', True, 'Configure and activate at start; set to false under a lifecycle '
+         'manager', fixed=True),
+    Spec('bond_heartbeat_period', 0.1, 'Seconds between heartbeats of the bond with a lifecycle '
+         'manager such as that of Nav2; needs bondpy; 0: no bond', 0.0, 2.0),
     Spec('model.path', '', "Folder of an ONNX export of LFM2, or 'demo' for the small model in "
          'this package'),
-    Spec('model.variant', '', 'Which graph of the folder: q4, q8, fp32, fp16, ... or a file name; '
-         'empty: what a CPU runs best'),
-    Spec('model.providers', [CPU], 'ONNX Runtime execution providers, the preferred one first'),
-    Spec('model.fallback', True, 'Run on the next provider of model.providers, and in the end on '
-         'the CPU, when one cannot be used; false: refuse to open the model then'),
-    Spec('model.run_timeout', ModelOptions.run_timeout, 'Seconds that one call of the model (a '
-         'token, a piece of a prompt, a tile of an image) may take before it is ended and its '
-         'turn undone; when it cannot be ended, the node ends itself with exit code 75; 0: any',
-         0.0, LONGEST_TIMEOUT),
-    Spec('model.threads', 0, 'Threads inside one operator; 0: one per core', 0, 256),
-    Spec('model.spinning', True, 'Let threads wait for each other without giving up their core: '
-         'faster on a robot with cores to spare, much slower where other nodes need them'),
-    Spec('model.arena', True, 'Keep the memory of a call of the model for the next one, and that '
-         'of a prompt until it is read; false: prompts are read more slowly'),
-    Spec('model.context_length', DEFAULT_CONTEXT, 'Most tokens of one mission; 0: as many as the '
-         'model was made for', 0, 1 << 20),
-    Spec('model.prefill_chunk', 64, 'Tokens of a prompt that are read in one call; fewer need '
-         'less memory, more are slightly faster', 1, 4096),
-    Spec('model.prepare', True, 'Make the graphs of the model ready for this machine, once: it '
-         'then opens faster, its weights are mapped and not copied, and several missions are '
-         'answered together. Takes up to three times the size of the model on disk'),
-    Spec('model.cache_dir', '', 'Folder in which prepared graphs are kept; empty: '
-         '~/.cache/lfm_ros'),
-    Spec('model.prompt_lookup', True, 'Guess the next tokens of an answer from what stood in the '
-         'mission before and check several at once: answers that repeat names come faster'),
-    Spec('model.preload_formats', False, 'Start the process that compiles response_format and '
-         'tools at configure: it takes 80 MB with 65,536 tokens; otherwise the first such request '
-         'starts it and waits a second longer'),
-    Spec('missions.system_prompt', '', 'What every mission begins with; empty: what the chat '
-         'template puts there'),
-    Spec('missions.dir', '', 'Folder in which missions outlive the node; empty: they end with it'),
-    Spec('missions.key_file', '', 'File with the key with which all in missions.dir is encrypted, '
-         'made by openssl rand -base64 32 and readable by its owner only; empty: nothing is'),
-    Spec('missions.strict_permissions', False, 'Refuse to start when others may write to '
-         'missions.dir or to something in it, or own it; false: warn'),
-    Spec('missions.overflow', REFUSE, 'When the context of a mission is full: '
+    Spec('model.variant', '', 'Graph to load from the folder: q4, q8, fp32, fp16, ... or a file '
+         'name; empty: the best one for a CPU'),
+    Spec('model.providers', [CPU], 'ONNX Runtime execution providers, in order of preference'),
+    Spec('model.fallback', True, 'If a provider cannot be used, fall back to the next one in '
+         'model.providers and finally to the CPU; false: fail to configure instead'),
+    Spec('model.run_timeout', ModelOptions.run_timeout, 'Seconds that one model run (a token, a '
+         'chunk of a prompt, a tile of an image) may take before it is terminated and its turn '
+         'rolled back; if it cannot be terminated, the node exits with code 75; 0: no timeout',
+         0.0, MAX_TIMEOUT),
+    Spec('model.threads', 0, 'Threads per operator (intra-op); 0: one per core', 0, 256),
+    Spec('model.spinning', True, 'Busy-wait (spin) between operators: faster if the robot has '
+         'idle cores, much slower if other nodes need them'),
+    Spec('model.arena', True, "Use ONNX Runtime's memory arena; prompt memory is released after "
+         'prefill. false: less memory, slower prefill'),
+    Spec('model.context_length', DEFAULT_CONTEXT, "Maximum tokens of a mission; 0: the model's "
+         'maximum', 0, 1 << 20),
+    Spec('model.prefill_chunk', 64, 'Prompt tokens processed per run; smaller chunks need less '
+         'memory, larger ones are slightly faster', 1, 4096),
+    Spec('model.prepare', True, 'Optimize the graphs for this machine at the first configure: '
+         'the model then loads faster, maps its weights instead of copying them, and decodes '
+         'several missions in one batch. Needs up to three times the size of the model on disk'),
+    Spec('model.cache_dir', '', 'Folder for prepared graphs; empty: ~/.cache/lfm_ros'),
+    Spec('model.prompt_lookup', True, 'Draft tokens from text that the mission already contains '
+         'and verify several per run (prompt lookup): speeds up answers that repeat names'),
+    Spec('model.preload_formats', False, 'Load the grammar engine (response_format and tools) at '
+         'configure: 80 MB with 65,536 tokens; false: the first such request loads it and takes '
+         'a second longer'),
+    Spec('missions.system_prompt', '', 'System prompt of every mission; empty: the chat '
+         "template's default"),
+    Spec('missions.dir', '', 'Folder in which missions are stored; empty: they end with the node'),
+    Spec('missions.key_file', '', 'Encryption key file for missions.dir, made by openssl rand '
+         '-base64 32 and readable by its owner only; empty: no encryption'),
+    Spec('missions.strict_permissions', False, 'Fail to configure if other users own '
+         'missions.dir or anything in it, or can write there; false: warn'),
+    Spec('missions.overflow', REFUSE, 'What to do when the context of a mission is full. '
          + '; '.join(f'{name}: {text}' for name, text in OVERFLOW.items()),
          choices=tuple(OVERFLOW)),
-    Spec('missions.checkpoint_turns', Keeping.checkpoint_turns, 'Turns after which the state of a '
-         'mission is written to missions.dir. 1: coming back reads nothing again, and each turn '
-         'writes its keys and values; 0: never because of turns', 0, 1_000_000),
-    Spec('missions.checkpoint_idle', Keeping.checkpoint_idle, 'Seconds without a request after '
-         'which states are written to missions.dir; 0: never because of idleness',
-         0.0, LONGEST_TIMEOUT),
-    Spec('missions.expire_after', 0.0, 'Seconds after which a mission that nobody used is '
-         'deleted, counting only time in which the node runs; 0: never', 0.0, 1e9),
-    Spec('missions.never_expire', [DEFAULT_MISSION], 'Names of missions that never expire, with '
-         '* and ? as in a shell'),
-    Spec('memory.budget_mb', 0, 'Most memory (RSS) in MiB of the node and the processes that it '
-         'starts: missions are put aside and come back, requests that do not fit are refused; 0: '
-         'no limit', 0, 1 << 20),
-    Spec('missions.max_count', 64, 'Most missions at once', 1, 1_000_000),
-    Spec('image.variant', '', 'Which vision encoder of the folder: q8, fp16, fp32, ... or a file '
-         'name; empty: 8 bits, else full precision'),
-    Spec('image.max_tokens', 0, 'Most tokens that one image may take, its tiles included: fewer '
-         'are faster and see less; 0: as many as the model was made for', 0, 1 << 16),
-    Spec('image.tiling', True, 'Cut large images into tiles, where the model does that: it sees '
-         'small things, and takes several times longer'),
-    Spec('image.max_age', 1.0, 'Most seconds that a camera frame may be old when a question asks '
-         'for it; 0: any', 0.0, LONGEST_TIMEOUT),
-    Spec('image.wait', 2.0, 'Seconds to wait for a camera frame', 0.0, LONGEST_TIMEOUT),
-    Spec('image.camera_keep_alive', 5.0, 'Seconds for which the camera stays subscribed after its '
-         'last use, which costs CPU time; negative: always', -1.0, LONGEST_TIMEOUT),
-    Spec('image.encoder_keep_alive', FOR_EVER, 'Seconds for which the vision encoder stays in '
-         'memory after its last use; negative: always', -1.0, LONGEST_TIMEOUT),
-    Spec('queue.size', 8, 'Requests that may wait while another is answered', 0, 10_000),
-    Spec('queue.policy', REJECT, 'When the queue is full: '
+    Spec('missions.checkpoint_turns', RetentionPolicy.checkpoint_turns, 'Write a checkpoint to '
+         'missions.dir after this many turns; 1: restoring recomputes nothing, but every turn '
+         'writes its keys and values; 0: not by turns', 0, 1_000_000),
+    Spec('missions.checkpoint_idle', RetentionPolicy.checkpoint_idle, 'Write checkpoints to '
+         'missions.dir after this many seconds without a request; 0: not when idle',
+         0.0, MAX_TIMEOUT),
+    Spec('missions.expire_after', 0.0, 'Delete a mission after this many seconds without use, '
+         'counting only time in which the node runs; 0: never', 0.0, 1e9),
+    Spec('missions.never_expire', [DEFAULT_MISSION], 'Missions that never expire; * and ? match '
+         'as in a shell'),
+    Spec('memory.budget_mb', 0, 'Memory limit (RSS) in MiB for the node and its child processes: '
+         'idle missions are evicted and restored on demand, requests that do not fit are '
+         'rejected; 0: no limit', 0, 1 << 20),
+    Spec('missions.max_count', 64, 'Maximum number of missions', 1, 1_000_000),
+    Spec('image.variant', '', 'Vision encoder to load from the folder: q8, fp16, fp32, ... or a '
+         'file name; empty: 8 bits, else full precision'),
+    Spec('image.max_tokens', 0, 'Maximum tokens per image, tiles included; fewer are faster and '
+         "lose detail; 0: the model's default", 0, 1 << 16),
+    Spec('image.tiling', True, 'Split large images into tiles if the model supports it: it sees '
+         'small objects, but takes several times longer'),
+    Spec('image.max_age', 1.0, 'Maximum age in seconds of a camera frame when a request uses it; '
+         '0: no limit', 0.0, MAX_TIMEOUT),
+    Spec('image.wait', 2.0, 'Seconds to wait for a camera frame', 0.0, MAX_TIMEOUT),
+    Spec('image.camera_keep_alive', 5.0, 'Seconds to stay subscribed to the camera after its '
+         'last use, which costs CPU time; negative: always', -1.0, MAX_TIMEOUT),
+    Spec('image.encoder_keep_alive', ALWAYS, 'Seconds to keep the vision encoder in memory '
+         'after its last use; negative: always', -1.0, MAX_TIMEOUT),
+    Spec('queue.size', 8, 'Maximum number of waiting requests', 0, 10_000),
+    Spec('queue.policy', REJECT, 'What to do when the queue is full. '
          + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()),
          choices=tuple(POLICIES)),
-    Spec('queue.parallel', 4, 'Most answers to different missions that are written together, as '
-         'far as the model can step together; 1: one after the other', 1, 64),
-    Spec('queue.timeout', 120.0, 'Seconds from the arrival of a request to the end of its '
-         'answer, where the request does not say; 0: no limit', 0.0, LONGEST_TIMEOUT, live=True),
-    Spec('sampling.max_tokens', 256, 'Longest answer in tokens, where the request does not say',
-         1, MOST_TOKENS, live=True),
-    Spec('sampling.temperature', -1.0, f'0 is greedy, higher is more varied; {_MODEL_ASKS}',
+    Spec('queue.parallel', 4, 'Maximum batch size for decoding several missions, if the model '
+         'supports batching; 1: one mission after the other', 1, 64),
+    Spec('queue.timeout', 120.0, 'Default timeout of a request: seconds from its arrival to the '
+         'end of its answer; 0: no timeout', 0.0, MAX_TIMEOUT, live=True),
+    Spec('sampling.max_tokens', 256, 'Default maximum length of an answer in tokens',
+         1, MAX_TOKENS, live=True),
+    Spec('sampling.temperature', -1.0, f'0: greedy; higher: more varied; {_MODEL_ASKS}',
          -1.0, RANGES['temperature'][1], live=True),
-    Spec('sampling.top_k', -1, f'Only the k most likely tokens, 0: all; {_MODEL_ASKS}',
+    Spec('sampling.top_k', -1, f'Sample from the k most likely tokens; 0: all; {_MODEL_ASKS}',
          -1, RANGES['top_k'][1], live=True),
-    Spec('sampling.top_p', -1.0, 'Only the most likely tokens that together reach this '
-         f'probability, 1: all; {_MODEL_ASKS}', -1.0, RANGES['top_p'][1], live=True),
-    Spec('sampling.min_p', -1.0, 'Only tokens at least so many times as likely as the best, '
-         f'0: all; {_MODEL_ASKS}', -1.0, RANGES['min_p'][1], live=True),
-    Spec('sampling.repetition_penalty', -1.0, 'How much less likely tokens of the context '
-         f'become, 1: off; {_MODEL_ASKS}', -1.0, RANGES['repetition_penalty'][1], live=True),
-    Spec('sampling.seed', -1, 'The same seed gives the same answer; negative: another one each '
-         'time', -1, (1 << 63) - 1, live=True),
+    Spec('sampling.top_p', -1.0, 'Sample from the most likely tokens whose probabilities add up '
+         f'to this; 1: all; {_MODEL_ASKS}', -1.0, RANGES['top_p'][1], live=True),
+    Spec('sampling.min_p', -1.0, 'Sample from tokens at least this many times as likely as the '
+         f'best one; 0: all; {_MODEL_ASKS}', -1.0, RANGES['min_p'][1], live=True),
+    Spec('sampling.repetition_penalty', -1.0, 'Penalty on tokens that are already in the '
+         f'context; 1: none; {_MODEL_ASKS}', -1.0, RANGES['repetition_penalty'][1], live=True),
+    Spec('sampling.seed', -1, 'Random seed; the same seed gives the same answer; negative: a new '
+         'one each time', -1, (1 << 63) - 1, live=True),
 )
 BY_NAME = {spec.name: spec for spec in SPECS}
 
@@ -177,11 +176,11 @@ def declare(node: Node) -> None:
 
 
 def is_given(node: Node, name: str) -> bool:
-    """Tell whether somebody has set a parameter, be it to its default."""
+    """Return whether a parameter was set, be it to its default."""
     return name in node._parameter_overrides or _value(node, name) != BY_NAME[name].default
 
 
-def refusal(node: Node, parameters: Sequence[Parameter], configured: bool) -> str:
+def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool) -> str:
     """Return why these parameters cannot be set, or an empty string."""
     for parameter in parameters:
         spec = BY_NAME.get(parameter.name)
@@ -196,7 +195,7 @@ def refusal(node: Node, parameters: Sequence[Parameter], configured: bool) -> st
         value, name = parameter.value, spec.name.removeprefix('sampling.')
         if name in RANGES and isinstance(value, (float, int)):
             try:
-                Sampling().changed({name: value})
+                Sampling().with_overrides({name: value})
             except LfmError as error:
                 return f'sampling.{error.message}'
         if isinstance(value, float) and spec.low is not None and not value >= spec.low:
@@ -221,9 +220,9 @@ def model_options(node: Node) -> ModelOptions:
         encoder_keep_alive=_value(node, 'image.encoder_keep_alive'))
 
 
-def preparing(node: Node) -> Preparing:
+def prepare_config(node: Node) -> PrepareConfig:
     """Return whether and where graphs are made ready."""
-    return Preparing(_value(node, 'model.prepare'), _value(node, 'model.cache_dir'))
+    return PrepareConfig(_value(node, 'model.prepare'), _value(node, 'model.cache_dir'))
 
 
 def camera(node: Node) -> Camera:
@@ -232,25 +231,27 @@ def camera(node: Node) -> Camera:
                   _value(node, 'image.camera_keep_alive'))
 
 
-def keeping(node: Node) -> Keeping:
+def retention_policy(node: Node) -> RetentionPolicy:
     """Return how the parameters want missions kept."""
-    return Keeping(
-        most=_value(node, 'missions.max_count'), overflow=_value(node, 'missions.overflow'),
+    return RetentionPolicy(
+        max_missions=_value(node, 'missions.max_count'),
+        overflow=_value(node, 'missions.overflow'),
         expire=_value(node, 'missions.expire_after'),
         never_expire=tuple(_value(node, 'missions.never_expire')),
         checkpoint_turns=_value(node, 'missions.checkpoint_turns'),
         checkpoint_idle=_value(node, 'missions.checkpoint_idle'))
 
 
-def defaults(node: Node, recommended: Sampling) -> Defaults:
+def defaults(node: Node, default_sampling: Sampling) -> RequestDefaults:
     """
     Return what a query gets where it does not say.
 
-    :param recommended: the sampling that the model asks for.
+    :param default_sampling: the sampling that the model asks for.
     """
     fields = {name: _value(node, f'sampling.{name}') for name in (*RANGES, 'seed')}
-    return Defaults(recommended.changed(fields), _value(node, 'sampling.max_tokens'),
-                    _value(node, 'queue.timeout'))
+    return RequestDefaults(default_sampling.with_overrides(fields),
+                           _value(node, 'sampling.max_tokens'),
+                           _value(node, 'queue.timeout'))
 
 
 def _value(node: Node, name: str) -> Any:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Start the node; its imports take most of a second, in which there is nothing to end well."""
+"""Start the node: signals are handled before the imports, which take most of a second."""
 from __future__ import annotations
 
 import signal

@@ -3,4 +3,4 @@
 """Edit the graph of a model so that a robot can get more out of it."""
 
 VERSION = 2  # of the edits; what was made with another one is made again
-SLOTS = 4    # missions that can take a step in one call
+DEFAULT_LANES = 4    # missions that can be decoded in one run

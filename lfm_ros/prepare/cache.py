@@ -15,20 +15,20 @@ import shutil
 from tempfile import mkdtemp
 from typing import Any
 
-from lfm_ros.engine.folder import ModelFolder
-from lfm_ros.engine.model import EMBEDDING_GRAPH
-from lfm_ros.engine.model import PREFILL_GRAPH
-from lfm_ros.engine.model import VISION_GRAPH
-from lfm_ros.engine.opening_limit import limited
-from lfm_ros.engine.opening_limit import opening_seconds
+from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.files.graph_names import EMBEDDING_GRAPH
+from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
+from lfm_ros.engine.files.graph_names import VISION_GRAPH
+from lfm_ros.engine.runtime.opening_limit import limited
+from lfm_ros.engine.runtime.opening_limit import opening_seconds
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
 from lfm_ros.files import open_file
-from lfm_ros.prepare import SLOTS
+from lfm_ros.prepare import DEFAULT_LANES
 from lfm_ros.prepare import VERSION
+from lfm_ros.prepare.cpu_id import machine
 from lfm_ros.prepare.files import sync
-from lfm_ros.prepare.machine import machine
 from lfm_ros.prepare.manifest import damage
 from lfm_ros.prepare.manifest import digest
 from lfm_ros.prepare.manifest import read_manifest
@@ -38,29 +38,28 @@ _log = logging.getLogger(__name__)
 _BUILDING = '.building-'
 
 
-class _NoRoom(Exception):
-    """There is not enough space for an entry."""
+class _NoSpace(Exception):
+    """There is not enough free space for an entry."""
 
 
 class _Refused(Exception):
-    """This graph cannot be prepared, and will not be when it is tried again."""
+    """This graph cannot be prepared, now or later."""
 
 
-def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS,
+def ready(folder: ModelFolder, cache_dir: Path, lanes: int = DEFAULT_LANES,
           make: bool = True) -> Path | None:
     """
     Return a folder with the graphs of a model, edited and optimised for this very machine.
 
-    They are to be opened with ``open_session(..., prepacked=True)`` on the CPU. They are made
-    when they are not there; later calls find them, unless model, machine, ONNX Runtime or the
-    files in the cache have changed. Processes that ask at once wait for each other.
+    Open them with ``open_session(..., prepacked=True)`` on the CPU. They are made when they are
+    missing; later calls find them, unless model, machine, ONNX Runtime or the files in the cache
+    have changed. Processes that prepare the same model wait for each other.
 
-    :param slots: missions that can decode in one call.
-    :param make: whether to make them when they are not there.
-    :returns: None when there are none, which is said in the log; the model is to be opened as
-        it is then.
+    :param lanes: missions that can be decoded in one run.
+    :param make: whether to make them when they are missing.
+    :returns: None when there are none, for a reason that is logged; open the model as it is then.
     """
-    what = _describe(folder, slots)
+    what = _describe(folder, lanes)
     entry = cache_dir / _name(what)
     try:
         if entry.is_dir() and not damage(entry):
@@ -70,11 +69,11 @@ def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS,
         cache_dir.mkdir(parents=True, exist_ok=True)
         with _locked(cache_dir):
             return _find_or_make(folder, entry, what)
-    except _NoRoom as error:
+    except _NoSpace as error:
         reason, advice = str(error), 'free some, or set another cache folder'
     except OSError as error:
         reason, advice = f'{error.strerror or error}', 'make it writable, or set another one'
-    except LfmError as error:  # it will be said when the model is opened
+    except LfmError as error:  # it will be raised when the model is opened
         _log.debug(f'{folder.name} is not prepared: {error.message}')
         return None
     except ImportError as error:
@@ -89,20 +88,20 @@ def ready(folder: ModelFolder, cache_dir: Path, slots: int = SLOTS,
 
 
 def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Path:
-    from lfm_ros.prepare.making import make_entry  # takes 0.2 s, and onnx, which may be missing
-    from lfm_ros.prepare.making import needed_bytes
+    from lfm_ros.prepare.build import make_entry  # takes 0.2 s, and onnx, which may be missing
+    from lfm_ros.prepare.build import needed_bytes
     problem = ''
     if entry.exists():
         problem = damage(entry)
         if not problem:
             return _unless_refused(entry)  # another process was faster
         _log.info(f'the prepared graphs of {folder.name} in {entry} are damaged ({problem}) and '
-                  'made again')
+                  'rebuilt')
     for stale in entry.parent.glob(f'{_BUILDING}*'):  # of a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
     _drop_outdated(entry, what)
     others = _others(folder)
-    _check_room(needed_bytes(folder, others), entry.parent)
+    _check_fits(needed_bytes(folder, others), entry.parent)
     staging = Path(mkdtemp(prefix=_BUILDING, dir=entry.parent))
     try:
         try:
@@ -122,7 +121,7 @@ def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Pat
 
 
 def _refuse(entry: Path, what: dict[str, Any], reason: str) -> None:
-    """Note that a graph cannot be prepared, or it would be tried at every start."""
+    """Note that a graph cannot be prepared, or every start would try again."""
     if 'alloc' in reason or 'o space' in reason:
         raise LfmError(ErrorCode.OUT_OF_MEMORY, reason)  # next time there may be enough
     for file in entry.iterdir():
@@ -146,12 +145,12 @@ def _others(folder: ModelFolder) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path}
 
 
-def _describe(folder: ModelFolder, slots: int) -> dict[str, Any]:
+def _describe(folder: ModelFolder, lanes: int) -> dict[str, Any]:
     """Return all on which an entry depends, and where its model lies."""
     prefill = _others(folder).get(PREFILL_GRAPH)
     return {'model': folder.fingerprint, 'prefill': digest(prefill) if prefill else '',
             'path': str(folder.graph.absolute()), 'graph': folder.graph.name,
-            'edits': VERSION, 'machine': machine(), 'slots': slots}
+            'edits': VERSION, 'machine': machine(), 'slots': lanes}
 
 
 def _name(what: dict[str, Any]) -> str:
@@ -171,10 +170,10 @@ def _drop_outdated(entry: Path, what: dict[str, Any]) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _check_room(needed: int, cache_dir: Path) -> None:
+def _check_fits(needed: int, cache_dir: Path) -> None:
     free = shutil.disk_usage(cache_dir).free
     if free < needed:
-        raise _NoRoom(f'{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free')
+        raise _NoSpace(f'{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free')
 
 
 @contextmanager

@@ -13,30 +13,30 @@ import shutil
 from tempfile import mkdtemp
 from typing import Any
 
-from lfm_ros.engine.folder import find_model
-from lfm_ros.engine.folder import ModelFolder
-from lfm_ros.engine.model import DECODER_GRAPH
-from lfm_ros.engine.model import PREFILL_GRAPH
-from lfm_ros.engine.opening_limit import limited
-from lfm_ros.engine.opening_limit import opening_seconds
+from lfm_ros.engine.files.folder import find_model
+from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.files.graph_names import DECODER_GRAPH
+from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
+from lfm_ros.engine.runtime.opening_limit import limited
+from lfm_ros.engine.runtime.opening_limit import opening_seconds
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.prepare import prefill
-from lfm_ros.prepare import SLOTS
-from lfm_ros.prepare.company import add_company
-from lfm_ros.prepare.company import MOST_SLOTS
-from lfm_ros.prepare.edits import APPLIED
-from lfm_ros.prepare.edits import edit_before_attention
-from lfm_ros.prepare.edits import read_note
-from lfm_ros.prepare.edits import write_note
+from lfm_ros.prepare import DEFAULT_LANES
+from lfm_ros.prepare.accuracy import compare
+from lfm_ros.prepare.accuracy import Text
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.graph import load
-from lfm_ros.prepare.kv8 import calibrated
-from lfm_ros.prepare.long import add_long
-from lfm_ros.prepare.quality import compare
-from lfm_ros.prepare.quality import Text
-from lfm_ros.prepare.trial import open_trial
-from lfm_ros.prepare.trial import sample
+from lfm_ros.prepare.passes import prefill
+from lfm_ros.prepare.passes.batch_decode import add_batch_decode
+from lfm_ros.prepare.passes.batch_decode import MAX_LANES
+from lfm_ros.prepare.passes.int8_kv import calibrated
+from lfm_ros.prepare.passes.prefill_attention import add_prefill_attention
+from lfm_ros.prepare.pipeline import APPLIED
+from lfm_ros.prepare.pipeline import edit_before_attention
+from lfm_ros.prepare.pipeline import read_note
+from lfm_ros.prepare.pipeline import write_note
+from lfm_ros.prepare.reference import open_reference
+from lfm_ros.prepare.reference import sample
 from lfm_ros.prepare.weights import copy_file
 from lfm_ros.prepare.weights import external_files
 from lfm_ros.prepare.weights import is_scattered
@@ -52,21 +52,21 @@ _COPIED = ('.json', '.jinja', '.txt', '.model', '.md')
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PrepareOptions:
     """
-    What is asked for.
+    How to prepare a model.
 
     :param portable: write out what older versions of ONNX Runtime lack.
     :param kv: '' or 'int8': how keys and values are kept.
-    :param prefill: '' or 'fast': a second graph for long calls.
-    :param slots: missions that can decode in one call.
+    :param prefill: '' or 'fast': a second graph for long runs.
+    :param lanes: missions that can be decoded in one run.
     :param text: text to calibrate with and to measure on; None: that of the package.
     """
 
     portable: bool = False
     kv: str = ''
     prefill: str = ''
-    slots: int = SLOTS
+    lanes: int = DEFAULT_LANES
     text: Path | None = None
 
 
@@ -80,27 +80,28 @@ class Report:
     files: dict[str, int] = field(default_factory=dict)
 
 
-def prepare(model: str | Path, out: Path, variant: str = '', wishes: Wishes = Wishes(),
+def prepare(model: str | Path, out: Path, variant: str = '',
+            options: PrepareOptions = PrepareOptions(),
             progress: Callable[[int], None] = lambda count: None) -> Report:
     """
     Write a complete model folder with an edited graph.
 
     :param out: a folder that does not exist or is empty; nothing is left there on an error.
-    :param progress: told the bytes of weights as they are written.
-    :raises LfmError: when that is not possible; the message says why.
+    :param progress: called with the number of bytes of weights as they are written.
+    :raises LfmError: when that is not possible, with the reason.
     """
     folder = find_model(model, variant)
-    _check(folder, out, wishes)
+    _check(folder, out, options)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
     except OSError as error:
         raise _unwritable(out, error) from error
     try:
-        _check_room(folder, staging, wishes)
+        _check_fits(folder, staging, options)
         seconds = PREPARE_TIMES * opening_seconds(folder.files)
         with limited(seconds, f'the model {folder.root}'):
-            report = _write(folder, staging, wishes, progress)
+            report = _write(folder, staging, options, progress)
         staging.chmod(0o755)
         os.replace(staging, out)
     except OSError as error:
@@ -110,10 +111,10 @@ def prepare(model: str | Path, out: Path, variant: str = '', wishes: Wishes = Wi
     return report
 
 
-def _check(folder: ModelFolder, out: Path, wishes: Wishes) -> None:
-    if not 2 <= wishes.slots <= MOST_SLOTS:
-        raise LfmError(ErrorCode.INVALID_VALUE, f'{wishes.slots} missions in one call are not '
-                       f'possible: set --slots between 2 and {MOST_SLOTS}')
+def _check(folder: ModelFolder, out: Path, options: PrepareOptions) -> None:
+    if not 2 <= options.lanes <= MAX_LANES:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'{options.lanes} is not a possible batch size: '
+                       f'set --slots between 2 and {MAX_LANES}')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LfmError(ErrorCode.INVALID_VALUE, f'{out} exists and is not an empty folder: give '
                        'another one')
@@ -122,9 +123,9 @@ def _check(folder: ModelFolder, out: Path, wishes: Wishes) -> None:
                        'prepare the model from which it was made')
 
 
-def _check_room(folder: ModelFolder, parent: Path, wishes: Wishes) -> None:
+def _check_fits(folder: ModelFolder, parent: Path, options: PrepareOptions) -> None:
     size = sum(p.stat().st_size for p in folder.files)
-    needed = size * (3 if wishes.prefill else 1) + (1 << 20)
+    needed = size * (3 if options.prefill else 1) + (1 << 20)
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise LfmError(ErrorCode.STORAGE_FAILED, f'the prepared model needs {needed / 1e6:,.0f} '
@@ -136,36 +137,36 @@ def _unwritable(out: Path, error: OSError) -> LfmError:
                     'free space, or give another folder')
 
 
-def _write(folder: ModelFolder, target: Path, wishes: Wishes,
+def _write(folder: ModelFolder, target: Path, options: PrepareOptions,
            progress: Callable[[int], None]) -> Report:
-    text = Text.read(folder, wishes.text) if wishes.kv or wishes.prefill else None
+    text = Text.read(folder, options.text) if options.kv or options.prefill else None
     graph = load(folder.graph)
-    report = Report(edit_before_attention(graph, wishes.portable))
-    if wishes.kv:
+    report = Report(edit_before_attention(graph, options.portable))
+    if options.kv:
         assert text
         reason = calibrated(graph, folder, text)
         if reason:
             raise LfmError(ErrorCode.UNSUPPORTED, 'keys and values of this graph cannot be kept '
                            f'in 8 bits, {reason}: leave out --kv')
         report.edits['kv'] = APPLIED
-    if wishes.prefill:
+    if options.prefill:
         second = prefill.in_eight_bits(graph, folder.graph.parent)
         reason = second if isinstance(second, str) else ''
         if isinstance(second, Graph):
-            add_long(second)  # where keys and values are kept in 8 bits
+            add_prefill_attention(second)  # where keys and values are kept in 8 bits
             write(second, folder.graph.parent, target / PREFILL_GRAPH, progress)
         if reason:
             raise LfmError(ErrorCode.UNSUPPORTED, 'there is no faster prefill for this graph, '
                            f'{reason}: leave out --prefill')
         report.edits['prefill'] = APPLIED
-    report.edits['company'] = add_company(graph, wishes.slots) or APPLIED
-    if wishes.kv:
-        report.edits['long'] = add_long(graph) or APPLIED
+    report.edits['company'] = add_batch_decode(graph, options.lanes) or APPLIED
+    if options.kv:
+        report.edits['long'] = add_prefill_attention(graph) or APPLIED
     _put(graph, folder.graph.parent, target / DECODER_GRAPH, progress)
-    before = _prove(folder, target, wishes)
+    before = _prove(folder, target, options)
     if text:
         _measure(folder, before, target, text, report)
-    write_note(graph, report.edits, wishes.slots, kv=report.kv or '',
+    write_note(graph, report.edits, options.lanes, kv=report.kv or '',
                prefill=report.prefill or '')
     (target / DECODER_GRAPH).write_bytes(graph.model.SerializeToString())
     _put_rest(folder, target, progress)
@@ -173,31 +174,31 @@ def _write(folder: ModelFolder, target: Path, wishes: Wishes,
     return report
 
 
-def _prove(folder: ModelFolder, target: Path, wishes: Wishes) -> Path:
+def _prove(folder: ModelFolder, target: Path, options: PrepareOptions) -> Path:
     """
-    Run a few ids through the new graph; where it should say the same, compare.
+    Run a few ids through the new graph; compare its logits where they should be the same.
 
-    :returns: the graph that says what the model says: the new one, where this ONNX Runtime is too
-        old for that of the model.
+    :returns: the graph whose logits are those of the model: the new one, where this ONNX Runtime
+        is too old for that of the model.
     """
-    found = sample(open_trial(target / DECODER_GRAPH, folder))
-    if wishes.kv:
+    found = sample(open_reference(target / DECODER_GRAPH, folder))
+    if options.kv:
         return folder.graph
     try:
-        expected = sample(open_trial(folder.graph, folder))
+        expected = sample(open_reference(folder.graph, folder))
     except LfmError as error:
         if error.code != ErrorCode.RUNTIME_TOO_OLD:
             raise
         return target / DECODER_GRAPH
     if not np.allclose(found, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max()):
-        raise LfmError(ErrorCode.INTERNAL, f'the graph {folder.graph} does not say the same when '
-                       'it is edited: run it as it is, and report this')
+        raise LfmError(ErrorCode.INTERNAL, f'the graph {folder.graph} gives other results after '
+                       'it was prepared: run it as it is, and report this')
     return folder.graph
 
 
 def _measure(folder: ModelFolder, before: Path, target: Path, text: Text,
              report: Report) -> None:
-    """Tell what lossy edits cost, on the part of the text that nothing was calibrated with."""
+    """Measure what lossy edits cost, on the part of the text that was not calibrated with."""
     if 'kv' in report.edits:
         report.kv = {'type': INT8, **compare(folder, before, target / DECODER_GRAPH, text)}
     if 'prefill' in report.edits:
@@ -241,7 +242,7 @@ def _put_rest(folder: ModelFolder, target: Path, progress: Callable[[int], None]
 
 
 def _adapt(settings: Path, names: dict[str, str]) -> None:
-    """Let genai_config.json name the graphs as they are called here."""
+    """Put the new names of the graphs into genai_config.json."""
     content = json.loads(settings.read_text(encoding='utf-8'))
     for part, name in names.items():
         entry = content.get('model', {}).get(part)

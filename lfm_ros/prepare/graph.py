@@ -10,7 +10,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from lfm_ros.engine.graph_check import check_graph
+from lfm_ros.engine.files.graph_check import check_graph
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
@@ -61,8 +61,8 @@ class Graph:
         return sorted(int(m[1]) for m in map(_KEY.fullmatch, self.inputs) if m)
 
     @property
-    def windows(self) -> dict[int, str]:
-        """The input of each convolution layer that takes its window."""
+    def conv_states(self) -> dict[int, str]:
+        """The input of each convolution layer that takes its conv state."""
         found = ((m, m[0]) for m in map(_WINDOW.fullmatch, self.inputs) if m)
         return {int(m[1] or m[2]): name for m, name in found}
 
@@ -93,7 +93,7 @@ class Graph:
         return numpy_helper.to_array(tensor)
 
     def add_constant(self, name: str, value: Any, dtype: Any = np.int64) -> str:
-        """Add a weight, unless one of this name is there, and return its name."""
+        """Add a weight, unless one of this name exists, and return its name."""
         if self.initializer(name) is None:
             self.proto.initializer.append(
                 numpy_helper.from_array(np.ascontiguousarray(np.array(value, dtype)), name))
@@ -159,7 +159,7 @@ class Graph:
         self.proto.value_info.extend(kept)
 
     def sort(self) -> None:
-        """Bring the nodes in an order in which each value is there before it is read."""
+        """Bring the nodes in an order in which each value is computed before it is read."""
         ready = {'', *self.inputs, *(t.name for t in self.proto.initializer),
                  *(t.values.name for t in self.proto.sparse_initializer)}
         waiting = list(self.nodes)
@@ -199,7 +199,7 @@ def load(path: Path) -> Graph:
 
 
 def is_external(tensor: Any) -> bool:
-    """Tell whether the numbers of a weight lie in another file."""
+    """Return whether the numbers of a weight lie in another file."""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tell whether the files of a folder are those that were written."""
+"""A list of the files of a folder, to check that they are those that were written."""
 from __future__ import annotations
 
 import hashlib
@@ -8,13 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lfm_ros.engine.folder import add_content
+from lfm_ros.engine.files.folder import add_content
 from lfm_ros.files import check_regular
 from lfm_ros.files import read_file
 from lfm_ros.files import replace_file
 
 MANIFEST = 'manifest.json'
-_LARGEST_FILE = 1 << 20  # bytes
+_MAX_FILE_BYTES = 1 << 20  # bytes
 
 
 def digest(path: Path) -> str:
@@ -28,7 +28,7 @@ def write_manifest(folder: Path, what: dict[str, Any]) -> None:
     """
     Describe a folder in a file.
 
-    :param what: what else is to be known of it.
+    :param what: other facts to note, by name.
     """
     files = {p.name: {'size': p.stat().st_size, 'sha256': digest(p)}
              for p in sorted(folder.iterdir()) if p.is_file() and p.name != MANIFEST}
@@ -38,7 +38,7 @@ def write_manifest(folder: Path, what: dict[str, Any]) -> None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return what is known of a folder; empty when its manifest is missing or damaged."""
     try:
-        found = json.loads(read_file(folder / MANIFEST, _LARGEST_FILE))
+        found = json.loads(read_file(folder / MANIFEST, _MAX_FILE_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get('files'), dict) else {}

@@ -11,8 +11,8 @@ import shutil
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lfm_ros.engine.session import CPU
-from lfm_ros.engine.session import session_options
+from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.session import session_options
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.graph import is_external
 from lfm_ros.prepare.graph import load
@@ -25,7 +25,7 @@ import onnxruntime
 # Bytes: what kernels ask for, and what they get where the file is written anew.
 _NEEDED, _ALIGNED = 64, 256
 
-# In an entry "prepacked_0": where a form of a weight that a kernel made lies, and its size.
+# In an entry "prepacked_0": where a weight that a kernel has packed lies, and its size.
 _BLOB = re.compile(r'\|(\d+);(\d+);')
 
 _FOLDER_OF_WEIGHTS = 'session.model_external_initializers_file_folder_path'
@@ -34,14 +34,14 @@ _FOLDER_OF_WEIGHTS = 'session.model_external_initializers_file_folder_path'
 def save_optimized(graph: Graph, weights: Path, target: Path, reuse: bool = True,
                    prepacked: bool = True) -> None:
     """
-    Write an optimised graph, its weights in the form in which kernels read them beside it.
+    Write an optimised graph, and beside it its weights as kernels read them.
 
     Such weights are mapped into memory when the graph is opened, and not copied.
 
     :param weights: folder of the files that the graph names.
     :param target: file to write; the weights go to ``target`` with ``.data`` behind.
     :param prepacked: write weights also as kernels read them, or they make copies in memory.
-        What comes of it is to be compared with the graph as it was: see :func:`align`.
+        Compare the logits of the result with those of the original: see :func:`align`.
     :raises Exception: what ONNX Runtime raises, when it cannot open the graph or write.
     """
     _save(graph, weights, target, reuse, prepacked)

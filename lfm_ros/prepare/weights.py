@@ -22,7 +22,7 @@ from onnx import numpy_helper
 _LARGE = 1024        # bytes from which a weight is better kept outside of the graph
 _INLINE = 1 << 20    # bytes of a weight for whose sake a file of weights is written anew
 _ALIGNED = 4096      # so that each can be mapped into memory
-_PIECE = 4 << 20
+_CHUNK_BYTES = 4 << 20
 
 
 def tensors(graph: Any) -> Iterator[Any]:
@@ -77,7 +77,7 @@ def write(graph: Graph, source: Path, target: Path,
 
     :param source: folder in which the weights lie now.
     :param target: file of the graph; the weights go to ``target`` with ``.data`` behind.
-    :param progress: told the bytes of weights as they are written.
+    :param progress: called with the number of bytes of weights as they are written.
     """
     data = target.with_name(f'{target.name}.data')
     large = [t for t in tensors(graph.proto) if is_external(t) or len(t.raw_data) >= _LARGE]
@@ -97,13 +97,13 @@ def write(graph: Graph, source: Path, target: Path,
 
 
 def is_scattered(graph: Graph) -> bool:
-    """Tell whether large weights lie in the graph, or in several files."""
+    """Return whether large weights lie in the graph, or in several files."""
     return len(external_files(graph)) > 1 or any(
         len(t.raw_data) >= _INLINE for t in tensors(graph.proto) if not is_external(t))
 
 
 def refer_to(graph: Graph, name: str) -> None:
-    """Let a graph whose weights all lie in one file look for them under another name."""
+    """Let a graph whose weights all lie in one file find them under another name."""
     for tensor in tensors(graph.proto):
         if is_external(tensor):
             for entry in tensor.external_data:
@@ -130,12 +130,12 @@ def copy_bytes(origin: BinaryIO, stream: BinaryIO, size: int,
     :raises EOFError: when there are not so many.
     """
     while size:
-        piece = origin.read(min(size, _PIECE))
-        if not piece:
+        chunk = origin.read(min(size, _CHUNK_BYTES))
+        if not chunk:
             raise EOFError
-        stream.write(piece)
-        progress(len(piece))
-        size -= len(piece)
+        stream.write(chunk)
+        progress(len(chunk))
+        size -= len(chunk)
 
 
 def copy_file(origin: Path, target: Path, progress: Callable[[int], None]) -> None:

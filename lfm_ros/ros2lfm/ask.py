@@ -19,14 +19,14 @@ _END = 10.0  # seconds that a cancelled answer may take to end
 
 
 class AskVerb(VerbExtension):
-    """Ask a question and print the answer while it is written."""
+    """Ask a question and stream the answer."""
 
     def add_arguments(self, parser: argparse.ArgumentParser, cli_name: str) -> None:
         """Add the arguments of this verb."""
         parser.add_argument('text', help='the question')
         add_mission_argument(parser)
         parser.add_argument('--camera', action='store_true',
-                            help='also look at the latest frame of the camera')
+                            help='add the latest camera frame to the question')
         add_node_argument(parser)
 
     def main(self, *, args: argparse.Namespace) -> int | str:

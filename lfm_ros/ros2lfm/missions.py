@@ -20,13 +20,13 @@ class MissionsVerb(VerbExtension):
         """Add what can be done with missions."""
         verbs = parser.add_subparsers(metavar='list|reset|delete|fork|rewind|save', required=True)
         for name, work, text in (
-                ('list', _list, 'tell which missions there are'),
+                ('list', _list, 'list the missions'),
                 ('reset', lambda c, a: c.reset(a.mission), 'forget all turns of a mission'),
                 ('delete', lambda c, a: c.delete(a.mission), 'delete a mission'),
                 ('fork', lambda c, a: c.fork(a.mission, a.new), 'copy a mission'),
                 ('rewind', lambda c, a: c.rewind(a.turns, a.mission),
                  'take a mission back to an earlier turn'),
-                ('save', _save, 'write the state of a mission to the disk now')):
+                ('save', _save, 'write a checkpoint of a mission now')):
             child = verbs.add_parser(name, help=text, description=text)
             if name != 'list':
                 child.add_argument('mission', metavar='MISSION')

@@ -12,11 +12,11 @@ from lfm_ros.ros2lfm.verb import VerbExtension
 
 
 class ObserveVerb(VerbExtension):
-    """Tell a mission something that needs no answer."""
+    """Add an observation to a mission, without generating an answer."""
 
     def add_arguments(self, parser: argparse.ArgumentParser, cli_name: str) -> None:
         """Add the arguments of this verb."""
-        parser.add_argument('text', help='what it is told')
+        parser.add_argument('text', help='the observation')
         add_mission_argument(parser)
         add_node_argument(parser)
 

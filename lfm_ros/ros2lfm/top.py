@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 
-from lfm_ros.cli import top
 from lfm_ros.cli.output import visible
+from lfm_ros.cli.top import command as top
 from lfm_ros.errors import LfmError
 from lfm_ros.ros2lfm.verb import VerbExtension
 

@@ -17,7 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 from ros2cli.plugin_system import PLUGIN_SYSTEM_VERSION
 from ros2cli.plugin_system import satisfies_version
 
-PATIENCE = 5.0  # seconds to wait for a node
+TIMEOUT = 5.0  # seconds to wait for a node
 
 
 class VerbExtension:
@@ -65,13 +65,13 @@ def connected(args: argparse.Namespace) -> Iterator[LfmClient]:
     node = rclpy.create_node(f'_ros2cli_lfm_{os.getpid()}', start_parameter_services=False)
     try:
         client = LfmClient(node, '/' + args.node.strip('/'))
-        client.wait(PATIENCE)
+        client.wait(TIMEOUT)
         try:
             yield client
         except AnswerError as error:  # ros2cli prints it as it is
             raise RuntimeError(visible(str(error))) from error
         for publisher in node.publishers:
-            publisher.wait_for_all_acked(Duration(seconds=PATIENCE))
+            publisher.wait_for_all_acked(Duration(seconds=TIMEOUT))
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

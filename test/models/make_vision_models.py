@@ -20,12 +20,12 @@ import sys
 import tempfile
 from typing import Any
 
-import torchvision_operators  # noqa: F401, I100
 from fixture_tokenizer import save as save_tokenizer  # noqa: I100
 from fixture_tokenizer import STYLES
 from make_models import as_version_4
 import no_telemetry  # noqa: F401
 import onnx
+import torchvision_operators  # noqa: F401, I100
 import transformers
 from vision_export import export_embedding
 from vision_export import export_vision

@@ -7,13 +7,13 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
-import torchvision_operators  # noqa: F401, I100
 from fixture_tokenizer import save as save_tokenizer  # noqa: I100
 from fixture_tokenizer import STYLES
 import numpy
 from pictures import picture
 from PIL import Image
 import torch
+import torchvision_operators  # noqa: F401, I100
 import transformers
 from vision_golden import ASK
 from vision_golden import CASES

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from internals import from_lines
 from internals import lfm
 from internals import MODELS
-from internals import picture
+from internals import prepared
 from pins.shape import names
 from pins.shape import shape
 
@@ -30,7 +30,7 @@ def collect() -> dict[str, Any]:
     with TemporaryDirectory() as name, patch.dict(os.environ, XDG_CACHE_HOME=name):
         folder = Path(name)
         (folder / 'tools.json').write_text(json.dumps(TOOLS))
-        (folder / 'image.png').write_bytes(picture(40, 40))
+        (folder / 'image.png').write_bytes(prepared(40, 40))
         found = {'keys': {title: _keys(status, *arguments)
                           for title, status, arguments in _commands(folder)},
                  'exit status': {'bad use': lfm('nonsense')[0], 'help': lfm('--help')[0],

@@ -1,0 +1,141 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Probe what a graph can do: its name and metadata do not count."""
+from __future__ import annotations
+
+from lfm_ros.engine.runtime.ort_errors import BufferReuseError
+from lfm_ros.engine.runtime.runner import Runner
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+import numpy as np
+
+# How far rows of a run may be from the same rows of another run, in parts of their norm.
+# Rounding of activations to int8 may amplify a last bit up to 0.2 in models with random weights;
+# a row that reads another state than its own is off by about 1.
+NEAR = 0.5
+
+
+def probe(runner: Runner) -> None:
+    """
+    Find out what the graph of a runner can do, and have the runner use that.
+
+    It runs a few tokens: a graph that cannot run is better found now than in a mission.
+
+    :raises LfmError: MODEL_FOREIGN, when it keeps no state.
+    """
+    found = runner.capabilities
+    if not can_continue(runner, [3, 4, 5]):
+        # onnxruntime-genai's fp16 export for the CPU reads several tokens only at position 0.
+        found = found._replace(reads_many=False)
+        runner.use(found)
+        if not can_continue(runner, [3]):
+            raise LfmError(ErrorCode.MODEL_FOREIGN, 'the graph runs, but not with earlier tokens '
+                           'in its cache: export it again with its cache')
+    found = found._replace(shared=can_share(runner))
+    runner.use(found)
+    found = found._replace(can_rollback=can_rollback(runner))
+    runner.use(found._replace(rows_independent=True))
+    if runner.max_batch_size and not rows_independent(runner):
+        runner.use(found)
+
+
+def can_continue(runner: Runner, ids: list[int]) -> bool:
+    """
+    Return whether these tokens can be read behind others.
+
+    :raises LfmError: BufferReuseError, when the session must be opened without reuse of memory.
+    """
+    state = runner.new_state(shared=False)
+    try:
+        runner.run(state, [1, 2])
+        runner.run(state, ids)
+    except BufferReuseError:
+        raise
+    except LfmError:
+        return False
+    return True
+
+
+def can_share(runner: Runner) -> bool:
+    """
+    Return whether keys and values can be appended in place.
+
+    GroupQueryAttention takes one buffer as past and present and reads only what is valid; any
+    other attention sees a past of the wrong length. So the same tokens are run both ways, with a
+    poisoned buffer.
+    """
+    if not runner.signature.key_value:
+        return True
+    grown, shared = (runner.new_state(shared) for shared in (False, True))
+    shared.reserve(4)
+    for buffer in shared.key_value:
+        buffer.fill(np.nan if buffer.dtype.kind == 'f' else 127)
+    try:
+        for ids in ([1, 2], [3]):
+            found = runner.run(shared, ids).copy()
+            expected = runner.run(grown, ids)
+            if not np.allclose(found, expected, rtol=1e-2, atol=1e-2):
+                return False
+    except LfmError:
+        return False
+    return True
+
+
+def can_rollback(runner: Runner) -> bool:
+    """
+    Return whether the last tokens of a run can be rolled back as if they had not been read.
+
+    Kernels that quantize all rows of a run by one scale cannot: there a row depends on the rows
+    after it.
+    """
+    sig = runner.signature
+    if not runner.shared or runner.head_pruned or runner.max_run_tokens == 1 or \
+            sig.conv and not sig.history:
+        return False
+    first, second = runner.new_state(), runner.new_state()
+    for state in (first, second):
+        runner.run(state, [1, 2])
+    try:
+        expected = runner.run(first, [3, 4], every=True).copy()
+        found = runner.run(second, [3, 4, 5, 6, 7], every=True)[:2]
+        if not np.array_equal(found, expected):
+            return False
+        runner.rollback(second, 2)
+    except LfmError:
+        return False
+    ours, theirs = second.arrays(), first.arrays()
+    return all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def rows_independent(runner: Runner) -> bool:
+    """
+    Return whether each state of a batch gets the logits that it would get alone.
+
+    Batches are run in both orders: the bits show whether a lane reads the state of another one.
+    """
+    sizes = sorted({2, runner.max_batch_size})
+    states = [runner.new_state() for _ in range(runner.max_batch_size)]
+    tokens = [7 + place for place in range(len(states))]
+    for place, state in enumerate(states):
+        runner.run(state, [1 + place, 2, 3][:1 + place % 3])
+    marks = [state.mark() for state in states]
+    try:
+        alone = [runner.run(s, [t, 0], every=True)[0].copy() for s, t in zip(states, tokens)]
+        for count in sizes:
+            found = []
+            for order in (1, -1):
+                for state, mark in zip(states, marks):
+                    state.restore(mark)
+                logits = runner.decode_batch(states[:count][::order], tokens[:count][::order])
+                found.append(logits[::order].copy())
+            first, second = found
+            if not np.array_equal(first, second):
+                return False
+            for row, expected in zip(first, alone):
+                if not np.linalg.norm(row - expected) <= NEAR * np.linalg.norm(expected):
+                    return False
+    except LfmError:
+        return False
+    finally:
+        runner.release_batch()
+    return True

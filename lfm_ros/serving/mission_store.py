@@ -1,0 +1,285 @@
+# Copyright 2026 The lfm_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""All missions of a node, by name: in memory as far as they fit, the rest on the disk."""
+from __future__ import annotations
+
+from collections.abc import Container
+from collections.abc import Sequence
+import logging
+
+from lfm_ros.conversation.context_window import SLIDE
+from lfm_ros.conversation.mission import Mission
+from lfm_ros.conversation.mission_id import check_mission_id
+from lfm_ros.conversation.mission_id import check_new_mission_id
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.text.text_check import check_text
+from lfm_ros.engine.vision.image import ImageSource
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
+from lfm_ros.serving.archives import Archives
+from lfm_ros.serving.durability import Durability
+from lfm_ros.serving.memory import MissionMemory
+from lfm_ros.serving.mission_record import MissionInfo
+from lfm_ros.serving.mission_record import MissionRecord
+from lfm_ros.serving.mission_record import MissionRecords
+from lfm_ros.serving.query import check_images
+from lfm_ros.serving.restore import restore
+from lfm_ros.serving.retention import RetentionPolicy
+from lfm_ros.serving.structured_output import StructuredOutput
+from lfm_ros.storage.storage import Storage
+
+_log = logging.getLogger(__name__)
+
+
+class MissionStore:
+    """
+    Holds the missions of one model.
+
+    The system prompt is read once; every new mission starts with a copy of the state after it.
+
+    :param storage: where missions are kept that are not in memory, and survive the process.
+    :ivar memory: keeps the missions within their memory.
+    :ivar structured_output: has grammars compiled.
+    :ivar archives: exports and imports missions.
+    """
+
+    def __init__(self, model: Model, system_prompt: str = '',
+                 retention: RetentionPolicy = RetentionPolicy(),
+                 storage: Storage | None = None) -> None:
+        self.model = model
+        self.retention = retention
+        self.storage = storage or Storage(None, model)
+        self._records = MissionRecords(retention.max_missions)
+        self._turns = 0
+        if retention.overflow == SLIDE:
+            model.rotary  # refuse now what this model cannot do
+        self._empty_mission = self._read_system_prompt(system_prompt)
+        self.storage.save(self._empty_mission)
+        self._durability = Durability(self.storage, self._records, self._empty_mission.digest)
+        self.memory = MissionMemory(model, self._records, self._empty_mission, self.storage,
+                                    self._durability, retention.state_bytes_limit)
+        self.structured_output = StructuredOutput(model, self.memory)
+        self.archives = Archives(model, self._records, self.storage, self._durability)
+        self._find_missions()
+        self._durability.collect()
+
+    @property
+    def written(self) -> tuple[int, int, int]:
+        """Return turns committed, and bytes written into the log and into checkpoints."""
+        return self._turns, *self.storage.bytes_written
+
+    def list(self) -> list[MissionInfo]:
+        """Describe all missions, in the order in which they began; from any thread."""
+        now = self.storage.uptime
+        return [self._describe(record, now) for record in list(self._records.values())]
+
+    def get(self, mission_id: str) -> Mission:
+        """Return a mission; it is restored if need be."""
+        record = self._records.known(mission_id)
+        record.used = self.storage.uptime
+        return record.mission or restore(record, self._empty_mission, self.storage, self.memory)
+
+    def get_or_create(self, mission_id: str) -> Mission:
+        """Return a mission, new if need be."""
+        if mission_id in self._records:
+            return self.get(mission_id)
+        check_mission_id(mission_id)
+        self._records.check_count()
+        return self._begin(mission_id, self._empty_mission)
+
+    def __contains__(self, mission_id: str) -> bool:
+        """Return whether there is such a mission."""
+        return mission_id in self._records
+
+    def observe(self, mission_id: str, text: str, images: Sequence[ImageSource] = ()) -> None:
+        """Add context to a mission that needs no answer; the mission is made if need be."""
+        known = mission_id in self
+        try:
+            check_images(images)
+            self.memory.reserve_for_images(images, mission_id)
+            prepared_images = [self.model.require_vision().preprocess(image) for image in images]
+            mission = self.get_or_create(mission_id)
+            self.memory.reserve(
+                mission, len(mission.ids) + len(mission.encode(text, prepared_images)))
+            mission.observe(text, prepared_images)
+        except LfmError:
+            if not known:
+                self.discard(mission_id)
+            raise
+        # No request waits for an observation: it goes to the disk with others, or with a turn.
+
+    def with_tools(self, mission: Mission, tools: str) -> Mission:
+        """
+        Return a mission as it would be with other tools; :meth:`commit` puts it in its place.
+
+        :raises LfmError: UNSUPPORTED, PROMPT_TOO_LONG, OVER_BUDGET.
+        """
+        other = mission.with_tools(tools)
+        self.memory.free(other.state.nbytes_at(min(len(other.ids), self.model.context_length)),
+                         mission.mission_id)
+        other.before_cut = self.storage.flush
+        return other
+
+    def commit(self, mission_id: str, changed: Mission | None = None) -> None:
+        """
+        Write a mission to the log; when that fails, storage.durability_error says so.
+
+        :param changed: what is in its place from now on.
+        """
+        record = self._records[mission_id]
+        if changed and changed is not record.mission:
+            record.mission, record.stored, record.storing = changed, '', ''
+        mission = record.mission
+        assert mission
+        turns = mission.turn_count
+        if turns > record.turns:
+            record.unstored_turns += turns - record.turns
+            self._turns += turns - record.turns
+        record.tokens, record.turns, record.used = len(mission.ids), turns, self.storage.uptime
+        self._durability.log(record)
+
+    def discard(self, mission_id: str) -> None:
+        """Delete a mission if it is there."""
+        if self._records.pop(mission_id, None):  # the log may have an earlier version of it
+            self._durability.delete(mission_id)
+
+    def reset(self, mission_id: str) -> None:
+        """Forget all turns of a mission."""
+        record = self._records.known(mission_id)
+        record.mission = record.unlogged_transcript = None
+        record.stored = record.storing = ''
+        self._begin(mission_id, self._empty_mission, record)
+        self.commit(mission_id)
+        self._durability.collect()
+
+    def delete(self, mission_id: str) -> None:
+        """Delete a mission."""
+        self._records.known(mission_id)
+        self.discard(mission_id)
+
+    def fork(self, mission_id: str, new_mission_id: str) -> None:
+        """Copy a mission."""
+        mission = self.get(mission_id)
+        check_new_mission_id(new_mission_id, self._records)
+        self._records.check_count()
+        self._begin(new_mission_id, mission)
+        self._records[new_mission_id].stored = self._records[mission_id].stored
+        self._records[new_mission_id].storing = self._records[mission_id].storing
+        self.commit(new_mission_id)
+
+    def rewind(self, mission_id: str, turns: int) -> None:
+        """Take a mission back to the end of an earlier turn."""
+        mission = self.get(mission_id)
+        mission.rewind(turns)
+        record = self._records[mission_id]
+        record.storing = ''
+        record.stored = self.storage.newest([e.digest for e in mission.entries])
+        self.commit(mission_id)
+        self._durability.collect()
+
+    def save(self, mission_id: str) -> int:
+        """
+        Store the state of a mission now.
+
+        :returns: the bytes that it takes on disk.
+        :raises LfmError: STORAGE_FAILED when it could not be written.
+        """
+        self.get(mission_id)
+        record = self._records[mission_id]
+        if self.storage.folder is None:
+            raise LfmError(ErrorCode.STORAGE_FAILED, 'missions are not stored: set missions.dir')
+        self._durability.log(record)
+        self._durability.checkpoint(record)
+        self.storage.flush()
+        if self.storage.durability_error:
+            raise LfmError(ErrorCode.STORAGE_FAILED, self.storage.durability_error)
+        return self._describe(record, 0.0).stored_bytes
+
+    def next_pending(self, but: Container[str] = ()) -> Mission | None:
+        """Return a mission in memory with something left to read, and not one of these."""
+        return next((record.mission for record in self._records.values()
+                     if record.mission and record.mission.pending_sizes
+                     and record.mission_id not in but), None)
+
+    def maintain(self, idle_seconds: float) -> None:
+        """
+        Do what is due: write what is not yet written, let go of what expired.
+
+        :param idle_seconds: how long there was nothing to answer.
+        """
+        if self.storage.retry():
+            for record in self._records.values():
+                if record.transcript:
+                    record.transcript.logged = 0
+            self._find_missions()
+        retention, now = self.retention, self.storage.uptime
+        failed = False
+        deleted = self._durability.retry_deletes()
+        for record in list(self._records.values()):
+            if record.mission_id in self.memory.busy:
+                continue  # it is in the middle of a turn, of which nothing may be kept
+            if record.unlogged and not failed:
+                self._durability.log(record)
+                failed = record.unlogged
+            if retention.expires(record.mission_id, now - record.used):
+                _log.info('a mission expired')
+                self.discard(record.mission_id)
+            elif 0 < retention.checkpoint_turns <= record.unstored_turns or \
+                    0 < retention.checkpoint_idle <= idle_seconds:
+                self._durability.checkpoint(record)
+            self._durability.confirm(record, retention.checkpoint_turns)
+        if deleted and not failed:
+            self.storage.maintain()
+        if self.model.vision:
+            self.model.vision.release_idle()
+
+    def flush_all(self) -> None:
+        """Write all that is not yet on the disk, as far as the disk takes it."""
+        self._durability.flush_all()
+
+    def evict(self, mission_id: str) -> None:
+        """Free the memory of a mission; it is restored when it is needed."""
+        self.memory.evict(self._records[mission_id])
+
+    def _read_system_prompt(self, system_prompt: str) -> Mission:
+        """Return the mission that every other begins as."""
+        check_text(system_prompt, 'system prompt')
+        model = self.model
+        ids = model.template.preamble(system_prompt)
+        if len(ids) > model.context_length // 2:
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the system prompt has {len(ids)} tokens '
+                           f'and the context has {model.context_length}: shorten it or raise '
+                           'model.context_length')
+        mission = Mission('', model, ids, system_prompt, self.retention.overflow)
+        mission.before_cut = self.storage.flush
+        return mission
+
+    def _find_missions(self) -> None:
+        """Add the missions of the log that are not known yet."""
+        for summary in self.storage.log.list():
+            if summary.mission_id not in self._records and \
+                    not self._durability.is_deleted(summary.mission_id):
+                record = MissionRecord(summary.mission_id, summary.tokens,
+                                       summary.turns, summary.used)
+                record.stored = self.storage.newest(self.storage.log.digests(summary.mission_id))
+                self._records[summary.mission_id] = record
+
+    def _begin(self, mission_id: str, like: Mission, record: MissionRecord | None = None
+               ) -> Mission:
+        """Begin a mission as a copy of another; ``record``: of the one that it replaces."""
+        self.memory.free(like.nbytes, mission_id, like.mission_id)
+        mission = like.fork(mission_id)
+        if record is None:
+            record = self._records[mission_id] = MissionRecord(
+                mission_id, 0, 0, self.storage.uptime)
+        record.mission = mission
+        record.note_size()
+        record.unstored_turns = record.turns
+        self._durability.keep(mission_id)
+        return mission
+
+    def _describe(self, record: MissionRecord, now: float) -> MissionInfo:
+        stored, checkpoints = 0, self.storage.checkpoints
+        if checkpoints:
+            stored = checkpoints.size_of(record.storing) or checkpoints.size_of(record.stored)
+        return record.describe(now, stored)
