@@ -22,6 +22,7 @@ import statistics
 import tempfile
 import time
 
+from lfm_ros.conversation.mission import Mission
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
@@ -40,10 +41,10 @@ LINE = 'The red toolbox was seen at waypoint 17 beside the second shelf of the n
 class TimedStore(MissionStore):
     """A store that notes how long its commits take."""
 
-    def commit(self, mission_id: str) -> None:
+    def commit(self, mission_id: str, changed: Mission | None = None) -> None:
         """Commit, and note the seconds."""
         started = time.perf_counter()
-        super().commit(mission_id)
+        super().commit(mission_id, changed)
         self.seconds = [*getattr(self, 'seconds', []), time.perf_counter() - started]
 
 

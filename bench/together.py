@@ -26,11 +26,13 @@ from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.prepare.open_model import open_prepared
+from lfm_ros.serving import scheduler as scheduling
 from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import Query
 from lfm_ros.serving.query import RequestDefaults
 from lfm_ros.serving.request import Request
 from lfm_ros.serving.running_request import RunningRequest
+from lfm_ros.serving.running_requests import RunningRequests
 from lfm_ros.serving.scheduler import Scheduler
 import numpy as np
 
@@ -41,9 +43,9 @@ BEGUN = 8  # tokens of an answer before the long prompt comes
 WAIT = 600.0
 
 
-class Timed(Scheduler):
+class TimedRequests(RunningRequests):
     """
-    A scheduler that notes when the tokens of each mission come.
+    Running requests that note when the tokens of each mission come.
 
     Pieces of text would not do: tokens that end within a character have none.
     """
@@ -89,9 +91,9 @@ def gaps(times: Sequence[float]) -> list[float]:
     return [1000 * (b - a) for a, b in zip(times, times[1:])]
 
 
-def ask_all(scheduler: Timed, missions: Sequence[str]) -> dict[str, Any]:
+def ask_all(scheduler: Scheduler, missions: Sequence[str]) -> dict[str, Any]:
     """Ask all these missions at the same moment; return what they got."""
-    scheduler.times.clear()
+    TimedRequests.times.clear()
     gate = threading.Event()
     held = scheduler.submit_job(lambda: gate.wait(WAIT))
     requests = [scheduler.submit(Query(QUESTION, name, aside=True)) for name in missions]
@@ -99,7 +101,7 @@ def ask_all(scheduler: Timed, missions: Sequence[str]) -> dict[str, Any]:
     gate.set()
     held.result(WAIT)
     answered(requests)
-    times = [scheduler.times[name] for name in missions]
+    times = [TimedRequests.times[name] for name in missions]
     # While all of them write: their questions are read, and none has come to its end.
     begin, end = max(t[0] for t in times), min(t[-1] for t in times)
     written = sum(begin < moment <= end for t in times for moment in t)
@@ -109,7 +111,7 @@ def ask_all(scheduler: Timed, missions: Sequence[str]) -> dict[str, Any]:
             'first': [1000 * (t[0] - started) for t in times]}
 
 
-def clients(scheduler: Timed, missions: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+def clients(scheduler: Scheduler, missions: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Return a row for one client, for two and so on; the first round does not count."""
     counts = list(range(1, len(missions) + 1))
     found: dict[int, list[dict[str, Any]]] = {n: [] for n in counts}
@@ -134,7 +136,7 @@ def clients(scheduler: Timed, missions: Sequence[str], rounds: int) -> list[dict
     return rows
 
 
-def beside_a_prompt(scheduler: Timed, mission: str, prompt: str, tokens: int,
+def beside_a_prompt(scheduler: Scheduler, mission: str, prompt: str, tokens: int,
                     rounds: int) -> dict[str, float]:
     """Return the milliseconds between the tokens of an answer while a long prompt is read."""
     during: list[list[float]] = []
@@ -142,16 +144,16 @@ def beside_a_prompt(scheduler: Timed, mission: str, prompt: str, tokens: int,
     seconds: list[float] = []
     usage = None
     for number in range(rounds + 1):
-        scheduler.times.clear()
-        scheduler.begun.clear()
+        TimedRequests.times.clear()
+        TimedRequests.begun.clear()
         answering = scheduler.submit(Query(QUESTION, mission, aside=True, max_tokens=tokens))
-        if not scheduler.begun.wait(WAIT):
+        if not TimedRequests.begun.wait(WAIT):
             raise SystemExit('together: there was no answer')
         came = time.perf_counter()
         reading = scheduler.submit(Query(prompt, 'reader', aside=True, max_tokens=1))
         answered([answering, reading])
         usage = reading.answer.usage if reading.answer else None
-        times, read = scheduler.times[mission], scheduler.times['reader'][0]
+        times, read = TimedRequests.times[mission], TimedRequests.times['reader'][0]
         if times[-1] < read:
             raise SystemExit('together: the answer ended before the prompt was read, use more '
                              '--tokens')
@@ -184,7 +186,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f'together: {model.name} answers {most} at once, its graphs cannot be '
                          'prepared for more')
     missions = [f'client {number}' for number in range(1, CLIENTS + 1)]
-    scheduler = Timed(MissionStore(model), parallel=CLIENTS, defaults=RequestDefaults(
+    scheduling.RunningRequests = TimedRequests  # type: ignore[misc]
+    scheduler = Scheduler(MissionStore(model), parallel=CLIENTS, defaults=RequestDefaults(
         Sampling(temperature=0.0, min_p=0.0, repetition_penalty=1.0), arguments.tokens))
     try:
         told = text_of(model, arguments.history)

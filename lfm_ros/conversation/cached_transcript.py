@@ -233,7 +233,7 @@ class CachedTranscript(Transcript):
             self.state.restore(point.mark)
             del self.chunk_sizes[point.chunk_count:]
             self.pending_sizes = list(point.pending_sizes)
-            self.restore_points = point.restore_points
+            self.restore_points = point.restore_points.copy()
         else:  # the state that there was proved to be useless: the same is read again
             sizes = self.chunk_sizes + self.pending_sizes
             del sizes[chunks_until(sizes, point.ids):]

@@ -46,7 +46,7 @@ class ImageFeatures:
     def features(self, images: Iterable[PreparedImage], ids: list[int], start: int, count: int,
                  cancel_token: CancelToken | None = None) -> np.ndarray | None:
         """
-        Return the features for the image tokens of a call.
+        Return the features for the image tokens of a chunk.
 
         :param images: all that the ids show, in order.
         :param ids: of the mission; ``count`` of them from ``start`` on are read.

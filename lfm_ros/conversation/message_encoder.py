@@ -50,7 +50,7 @@ class MessageEncoder:
                            'raise model.context_length')
         return ids
 
-    def results(self, results: Sequence[ToolResult], encode_text: Sequence[int]) -> list[int]:
+    def results(self, results: Sequence[ToolResult], message: Sequence[int]) -> list[int]:
         """
         Return the ids of results of functions, and of words of the user behind them.
 
@@ -59,7 +59,7 @@ class MessageEncoder:
         markup, ids = self._model.template.tool_markup, []
         for number, result in enumerate(results):
             ids += [*(markup.next if number else ()), *self.encode_text(result.content)]
-        return [*ids, *(markup.to_user if encode_text else ()), *encode_text]
+        return [*ids, *(markup.to_user if message else ()), *message]
 
     def answer(self, text: str, calls: bool) -> list[int]:
         """

@@ -24,7 +24,7 @@ def migrate(told: Transcript, empty_mission: Mission) -> Mission:
     Ids and states of one model mean nothing to another. What does not fit the context of the new
     one is forgotten, the oldest first.
 
-    :param empty_mission: a mission of the new model, to which nothing was said.
+    :param empty_mission: a mission of the new model, without turns.
     """
     model = empty_mission.model
     mission = empty_mission.fork(told.mission_id)

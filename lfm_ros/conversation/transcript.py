@@ -36,8 +36,7 @@ class Transcript:
 
     :param fingerprint: of the model whose ids these are.
     :param chunk_sizes: sizes of the chunks in which the ids were read; ``pending_sizes`` of
-        those to come. For
-        -1 see :data:`lfm_ros.engine.chunks.BATCHED`.
+        those to come. For -1 see :data:`lfm_ros.engine.chunks.BATCHED`.
     :param slid: how many entries were there when keys were last moved in the state: what comes
         before cannot be had by reading any more.
     :ivar logged: how many of the entries, from the first on, are in the log.
@@ -89,12 +88,12 @@ class Transcript:
 
     def parts(self, start: int = 0) -> Iterator[tuple[Entry, list[int], list[int]]]:
         """Return the entries from one on, each with its ids and the sizes of its chunks."""
-        place, call = self.tokens_of(start), sum(e.chunk_count for e in self.entries[:start])
-        chunk_sizes = self.chunk_sizes + self.pending_sizes
+        place, chunk = self.tokens_of(start), sum(e.chunk_count for e in self.entries[:start])
+        sizes = self.chunk_sizes + self.pending_sizes
         for entry in self.entries[start:]:
-            end, last = place + entry.tokens, call + entry.chunk_count
-            yield entry, self.ids[place:end], chunk_sizes[call:last]
-            place, call = end, last
+            end, last = place + entry.tokens, chunk + entry.chunk_count
+            yield entry, self.ids[place:end], sizes[chunk:last]
+            place, chunk = end, last
 
     def push(self, ids: Sequence[int], sizes: Sequence[int]) -> None:
         """Append ids that will be read in chunks of these sizes."""
@@ -104,8 +103,8 @@ class Transcript:
     def add(self, kind: str, prompt: str = '', text: str = '', finish_reason: str = '',
             sampling: str = '', time: float = 0.0, images: Sequence[PreparedImage] = ()) -> None:
         """Make an entry of all ids and chunks that belong to none yet."""
-        place, call = self.tokens_of(len(self.entries)), sum(e.chunk_count for e in self.entries)
-        ids, chunk_sizes = self.ids[place:], (self.chunk_sizes + self.pending_sizes)[call:]
+        place, chunk = self.tokens_of(len(self.entries)), sum(e.chunk_count for e in self.entries)
+        ids, chunk_sizes = self.ids[place:], (self.chunk_sizes + self.pending_sizes)[chunk:]
         entry = Entry(kind, len(ids), len(chunk_sizes), prompt, text, finish_reason, sampling,
                       time, images=tuple(images))
         self._append(entry, ids, chunk_sizes)
@@ -142,9 +141,8 @@ class Transcript:
 
     def cut(self, entries: int) -> None:
         """Keep only the first entries; none of their ids has been read yet."""
-        chunk_sizes = sum(entry.chunk_count for entry in self.entries[:entries])
-        del self.ids[self.tokens_of(
-            entries):], self.pending_sizes[chunk_sizes:], self.entries[entries:]
+        count = sum(entry.chunk_count for entry in self.entries[:entries])
+        del self.ids[self.tokens_of(entries):], self.pending_sizes[count:], self.entries[entries:]
         self.logged = min(self.logged, entries)
 
     def verified(self) -> int:

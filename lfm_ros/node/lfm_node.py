@@ -131,7 +131,7 @@ class LfmNode(LifecycleNode):
         return self._report(TransitionCallbackReturn.SUCCESS)
 
     def stop(self) -> bool:
-        """Undo what runs and answer all that waits; tell whether there was anything."""
+        """Undo what runs and answer all that waits; return whether there was anything."""
         if self._query_server and self._query_server.camera:
             self._query_server.camera.close()
             self._query_server.camera = None

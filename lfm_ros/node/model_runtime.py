@@ -134,7 +134,7 @@ class ModelRuntime:
         self.scheduler = scheduler
 
     def stop(self) -> bool:
-        """Undo what runs and answer all that waits; tell whether there was anything."""
+        """Undo what runs and answer all that waits; return whether there was anything."""
         scheduler, self.scheduler = self.scheduler, None
         busy = scheduler.stop() if scheduler else False
         if scheduler and scheduler.hung:

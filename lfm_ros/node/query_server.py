@@ -73,8 +73,8 @@ class QueryServer:
         """Give the action server back; the node does not own it."""
         self._action.destroy()
 
-    def _request_frame(self, message: msg.Query | msg.Observation, camera: bool = False
-                       ) -> list[Any]:
+    def _images_of(self, message: msg.Query | msg.Observation, camera: bool = False
+                   ) -> list[Any]:
         """
         Return the images of a message as sources.
 
@@ -91,7 +91,7 @@ class QueryServer:
 
     def _submit(self, message: msg.Query, on_answer: OnAnswer,
                 on_delta: Callable[[TextDelta], None] | None = None) -> Request:
-        """Hand a question to the scheduler; the answer comes in the thread of the executor."""
+        """Hand a query to the scheduler; the answer comes in the thread of the executor."""
         self._drain_observations()
         images: Sequence[Any] = ()
 
@@ -104,7 +104,7 @@ class QueryServer:
 
         try:
             scheduler = self._runtime.active_scheduler()
-            query = convert.to_query(message, self._request_frame(message, message.use_camera))
+            query = convert.to_query(message, self._images_of(message, message.use_camera))
             images = query.images
         except Exception as error:
             query = Query(message.prompt, message.mission_id or DEFAULT_MISSION,
@@ -152,7 +152,7 @@ class QueryServer:
         mission_id = message.mission_id or DEFAULT_MISSION
         try:
             scheduler = self._runtime.active_scheduler()
-            future = scheduler.observe(mission_id, message.text, self._request_frame(message))
+            future = scheduler.observe(mission_id, message.text, self._images_of(message))
         except Exception as error:
             self._answer_log.note_lost(mission_id, error)
         else:

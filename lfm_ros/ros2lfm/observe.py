@@ -21,7 +21,7 @@ class ObserveVerb(VerbExtension):
         add_node_argument(parser)
 
     def main(self, *, args: argparse.Namespace) -> int | str:
-        """Tell it."""
+        """Send the observation."""
         try:
             with connected(args) as client:
                 client.observe(args.text, args.mission)

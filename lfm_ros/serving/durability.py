@@ -45,7 +45,7 @@ class Durability:
         try:
             mission.prefill_all()
         except Exception as error:  # the next turn will be answered with it
-            _log.error('a mission cannot be recomputed: %s', error)
+            _log.error('pending tokens of a mission cannot be read: %s', error)
             return
         self._storage.save(mission)
         record.storing = mission.digest
@@ -78,11 +78,15 @@ class Durability:
         """Note that a mission of this name is there again: writing it replaces the deleted one."""
         self._pending_deletes.discard(mission_id)
 
-    def retry_deletes(self) -> bool:
-        """Try the deletes again that failed; return whether all are done."""
+    @property
+    def has_pending_deletes(self) -> bool:
+        """Whether the log still has missions that were deleted."""
+        return bool(self._pending_deletes)
+
+    def retry_deletes(self) -> None:
+        """Try the deletes again that failed."""
         self._pending_deletes = {
             name for name in self._pending_deletes if not self._storage.delete(name)}
-        return not self._pending_deletes
 
     def is_deleted(self, mission_id: str) -> bool:
         """Return whether the log still has a mission that was deleted."""

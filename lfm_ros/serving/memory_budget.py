@@ -16,8 +16,8 @@ MB = 1 << 20
 # read, messages, the log's cache. Measured: bench/budget.py.
 MARGIN = 32 * MB
 MIN_TOKENS = 512  # a budget in which no mission can get so long is of no use
-# Of the process that holds answers to a form: of itself and per token of the vocabulary. Measured:
-# 25 MB with 2,816 tokens, 80 MB with 65,536.
+# Of the process that compiles and matches grammars: of itself and per token of the vocabulary.
+# Measured: 25 MB with 2,816 tokens, 80 MB with 65,536.
 GRAMMAR_ENGINE_BYTES = 24 * MB
 GRAMMAR_BYTES_PER_TOKEN = 1024
 # The least that compiling one grammar gets; what is free beyond it may be used as well.

@@ -214,7 +214,7 @@ class MissionStore:
             self._find_missions()
         retention, now = self.retention, self.storage.uptime
         failed = False
-        deleted = self._durability.retry_deletes()
+        self._durability.retry_deletes()
         for record in list(self._records.values()):
             if record.mission_id in self.memory.busy:
                 continue  # it is in the middle of a turn, of which nothing may be kept
@@ -228,7 +228,7 @@ class MissionStore:
                     0 < retention.checkpoint_idle <= idle_seconds:
                 self._durability.checkpoint(record)
             self._durability.confirm(record, retention.checkpoint_turns)
-        if deleted and not failed:
+        if not (failed or self._durability.has_pending_deletes):
             self.storage.maintain()
         if self.model.vision:
             self.model.vision.release_idle()

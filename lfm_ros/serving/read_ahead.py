@@ -34,7 +34,7 @@ class ReadAhead:
         except RunCancelled:
             return False
         except BaseException as error:  # the question that needs it will be answered with it
-            _log.error('processing an observation failed: %s', str(error) or type(error).__name__)
+            _log.error('reading ahead failed: %s', str(error) or type(error).__name__)
             self._unreadable.add(mission.mission_id)
         return True
 

@@ -32,7 +32,7 @@ class MustWaitForMemory(Exception):
 
 class RunningRequest:
     """
-    Answers one request, one call of the model at a time.
+    Answers one request, one run of the model at a time.
 
     :param sampling: how tokens are chosen; ``max_tokens`` the longest answer.
     :param others_running: whether others are in progress that may free memory when they end.
@@ -79,7 +79,7 @@ class RunningRequest:
 
     def advance(self) -> bool:
         """
-        Make the next call of the model and hand on the text.
+        Make the next run of the model and hand on the text.
 
         :returns: whether the answer is complete and committed.
         :raises BaseException: when the turn has failed; :meth:`fail` must follow.

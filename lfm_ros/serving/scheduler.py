@@ -131,9 +131,10 @@ class Scheduler:
         """
         with self._change:
             job = Job(next(self._numbers), frozenset(missions), work, images)
+            if self._stopping:
+                job.fail(self.hung or request_errors.not_active())
+                return job.future
             try:
-                if self._stopping:
-                    raise self.hung or request_errors.not_active()
                 check_images_fit(images, self._waiting_images)
                 self._jobs.put(job)
             except LfmError as error:
@@ -184,9 +185,8 @@ class Scheduler:
 
     def _idle_places(self, mission_id: str) -> int:
         """Return how many answers could begin at once; the caller holds the lock."""
-        if mission_id in self._running.missions:
-            return 0
-        return self.parallel - len(self._running)
+        running = self._running.missions
+        return 0 if mission_id in running else self.parallel - len(running)
 
     def _put_back(self, request: Request) -> None:
         """Let a request wait again that was taken too early."""

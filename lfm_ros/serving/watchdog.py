@@ -17,13 +17,13 @@ class Watchdog:
     """
     Looks on, in a thread of its own, while the model runs.
 
-    It looks once in the time that a call may take, and when one in progress is due: nothing is
+    It checks once in the time that a run may take, and when one in progress is due: nothing is
     asked of the thread of the model, and next to nothing of the processor.
 
     :param runs: the runs of the model.
     :param timeout: seconds that a run may take, more than 0.
-    :param on_hang: called in this thread, once, when a call did not end although it was told to;
-        its thread is lost, whatever becomes of the call.
+    :param on_hang: called in this thread, once, when a run did not end although it was cancelled;
+        its thread is lost, whatever becomes of the run.
     """
 
     def __init__(self, runs: OrtRuns, timeout: float, on_hang: Callable[[], None]) -> None:

@@ -88,7 +88,7 @@ class DurableLog:
             self._failed(error)
 
     def delete(self, mission_id: str) -> bool:
-        """Delete a mission; tell whether that worked."""
+        """Delete a mission; return whether that worked."""
         try:
             self.log.delete(mission_id)
             self._worked()
@@ -182,7 +182,7 @@ class DurableLog:
         return f', a copy of the log is kept as {damaged.name}'
 
     def _reopen(self, file: Path) -> bool:
-        """Open the log again where it can only be read, say; tell whether that was done."""
+        """Open the log again where it can only be read, say; return whether that was done."""
         if not self._damaged:
             with suppress(sqlite3.Error):
                 self._keep_time()

@@ -121,7 +121,7 @@ class Storage:
         self._durable.write(transcript, used)
 
     def delete(self, mission_id: str) -> bool:
-        """Delete a mission from the log; tell whether that worked."""
+        """Delete a mission from the log; return whether that worked."""
         return self._durable.delete(mission_id)
 
     def read(self, mission_id: str) -> Transcript:

@@ -9,7 +9,6 @@ import sys
 from cipher_support import cipher  # noqa: F401
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.serving.retention import RetentionPolicy
 from lfm_ros.storage.durable_log import DurableLog
 from lfm_ros.storage.storage import Storage
 import pytest
@@ -281,10 +280,10 @@ def test_the_budget_holds_wherever_it_ends(place):  # noqa: F811
     model = open_model('lfm2', prefill_chunk=16)
     store = open_store(place, model)
     tell(store, 'a', 'Where?')
-    least, step = store.nbytes + model.new_state().nbytes_at(80), 640
+    least, step = store.memory.nbytes + model.new_state().nbytes_at(80), 640
     for more in range(0, 40 * step, step):
-        store.retention = RetentionPolicy(state_bytes_limit=least + more)
+        store.memory.limit = least + more
         for name in 'abc':
             tell(store, f'{name}{more % (4 * step)}', 'And?')
-            assert store.nbytes <= least + more
+            assert store.memory.nbytes <= least + more
     close(store)

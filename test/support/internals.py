@@ -219,7 +219,7 @@ class Missions:
             mission = self.store.get(name)
             mission.prefill_all()
             return mission.state.copy()
-        return self.scheduler.call(read, name).result(WAIT)
+        return self.scheduler.submit_job(read, name).result(WAIT)
 
     def margin(self, state: Any, ids: Sequence[int], count: int) -> float:
         """
@@ -234,7 +234,7 @@ class Missions:
                      for chunk in self.model.chunks(ids)]
             return np.concatenate(parts).astype(np.float64)
         end = len(ids) - len(self.model.template.markup.assistant_suffix)
-        logits = self.scheduler.call(read).result(WAIT)[end - count - 1:end - 1]
+        logits = self.scheduler.submit_job(read).result(WAIT)[end - count - 1:end - 1]
         best = np.sort(logits, axis=-1)
         return float(((best[:, -1] - best[:, -2]) / logits.std(axis=-1)).min())
 

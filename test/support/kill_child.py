@@ -12,11 +12,13 @@ from typing import Any
 import cipher_support
 from lfm_ros.conversation.mission import Mission
 from lfm_ros.engine.model import Model
+from lfm_ros.serving import mission_store
 from lfm_ros.serving.memory import MissionMemory
 from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import Query
 from lfm_ros.serving.query import RequestDefaults
 from lfm_ros.serving.retention import RetentionPolicy
+from lfm_ros.serving.running_requests import RunningRequests
 from lfm_ros.serving.scheduler import Scheduler
 from lfm_ros.storage.checkpoints import Checkpoints
 from lfm_ros.storage.storage import Storage
@@ -43,10 +45,10 @@ def instrument(phase: mmap.mmap) -> None:
 
     wrap(MissionStore, 'commit', PHASES.index('commit'))
     wrap(MissionMemory, 'evict', PHASES.index('eviction'))
-    wrap(MissionStore, '_restore', PHASES.index('restoring'))
+    wrap(mission_store, 'restore', PHASES.index('restoring'))
     wrap(MissionStore, 'maintain', PHASES.index('other'))
     wrap(Mission, 'prefill_next', WORKING)
-    wrap(Scheduler, '_advance', PHASES.index('decode'))
+    wrap(RunningRequests, '_advance', PHASES.index('decode'))
     wrap(Checkpoints, 'write', 1, place=1)
 
 
@@ -77,7 +79,7 @@ def live(model: Model, folder: Path, phase: mmap.mmap, commands: int, answers: i
             scheduler.submit(query, on_answer=lambda answer, number=number: done(
                 number, answer.text, answer.error_msg))
         else:
-            future = scheduler.call(
+            future = scheduler.submit_job(
                 lambda what=what, values=arguments: getattr(store, what)(*values), arguments[0])
             future.add_done_callback(lambda future, number=number: done(
                 number, failure=str(future.exception() or '')))

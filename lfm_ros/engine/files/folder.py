@@ -46,7 +46,7 @@ _TYPES: dict[str, type] = {
                      'num_key_value_heads', 'conv_L_cache', 'context_length',
                      'max_position_embeddings'), int)}
 
-_MAX_BYTES = 1 << 31  # of these numbers
+_MAX_NUMBER = 1 << 31  # of these numbers
 _DEEPEST = 8  # settings of models inside of each other; there are three
 _SAMPLE_ABOVE = 16 << 20
 _SAMPLE_BLOCKS = 64
@@ -159,7 +159,7 @@ def _checked(path: Path, settings: dict[str, Any], depth: int = 0) -> dict[str, 
     settings = {name: value for name, value in settings.items() if value is not None}
     for name, value in settings.items():
         known = _TYPES.get(name)
-        if known and type(value) is not known or known is int and not 0 <= value < _MAX_BYTES:
+        if known and type(value) is not known or known is int and not 0 <= value < _MAX_NUMBER:
             raise LfmError(ErrorCode.MODEL_DAMAGED, f'{path} cannot be used, its {name} is '
                            f'{_shown(value)}: copy the model folder again')
         if known is dict:

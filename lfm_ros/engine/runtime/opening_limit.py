@@ -30,7 +30,7 @@ def opening_seconds(files: Iterable[Path]) -> float:
 
 @contextmanager
 def limited(seconds: float, what: str,
-            cancel_token: Callable[[LfmError], None] = lambda _: None) -> Iterator[None]:
+            end_run: Callable[[LfmError], None] = lambda _: None) -> Iterator[None]:
     """
     Let a block take only so long, or end the process.
 
@@ -39,7 +39,7 @@ def limited(seconds: float, what: str,
     thread cannot be ended.
 
     :param what: is opened, for the message.
-    :param cancel_token: called once a second to end a run in progress, where there is one; the
+    :param end_run: called once a second to end a run in progress, where there is one; the
         block gets :data:`GRACE` seconds more.
     """
     over = threading.Event()
@@ -50,7 +50,7 @@ def limited(seconds: float, what: str,
         error = LfmError(ErrorCode.MODEL_HUNG, f'{what} did not open within {seconds:.0f} s: take '
                          'it from a source you trust, or use a smaller one')
         for _ in range(int(GRACE)):
-            cancel_token(error)
+            end_run(error)
             if over.wait(1.0):
                 return
         _log.critical(f'{error.message}; this process ends')

@@ -30,7 +30,7 @@ def _growth(rule: Any) -> int:
     if not isinstance(rule, dict):
         return 1
     found = 1
-    for inner in [*_constraints(rule.get('normalizers')), *_constraints(rule.get('decoders'))]:
+    for inner in [*_rules(rule.get('normalizers')), *_rules(rule.get('decoders'))]:
         found = min(found * _growth(inner), MAX_GROWTH + 1)
     content, pattern = str(rule.get('content') or ''), rule.get('pattern')
     replaced = str(pattern.get('String') or '') if isinstance(pattern, dict) else 'x'
@@ -39,5 +39,5 @@ def _growth(rule: Any) -> int:
     return min(found * max(1, times, 1 + len(str(rule.get('prepend') or ''))), MAX_GROWTH + 1)
 
 
-def _constraints(found: Any) -> list[Any]:
+def _rules(found: Any) -> list[Any]:
     return found if isinstance(found, list) else []

@@ -23,7 +23,7 @@ from lfm_ros.errors import quote
 import tokenizers
 
 _REPLACEMENT = '\ufffd'
-_MAX_LENGTH = 8  # tokens; no character is spread over more
+_MAX_TOKENS_PER_CHARACTER = 8  # tokens; no character is spread over more
 _UTF8_BYTES = 4  # of the longest character
 MAX_ADDED_TOKENS = 20_000  # they are searched for in every text
 _PROBE = 'Hello <|x|> \u00e9\n'
@@ -175,7 +175,7 @@ class TextStream:
         text, known = self._texts()
         if not text.endswith(_REPLACEMENT):
             return self._give(text[len(known):])
-        if len(self._window) - self._fresh < _MAX_LENGTH:
+        if len(self._window) - self._fresh < _MAX_TOKENS_PER_CHARACTER:
             return ''
         # Invalid bytes; only the last few may still become a character.
         for place in range(len(self._window) - _UTF8_BYTES + 1, len(self._window)):

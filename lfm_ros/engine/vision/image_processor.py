@@ -30,7 +30,7 @@ from lfm_ros.errors import LfmError
 import numpy as np
 
 CHANNELS = 3
-MAX_SIZE = 1e9  # of all numbers that are settings
+MAX_SETTING = 1e9  # of all numbers that are settings
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class ImageSettings:
                 self.min_image_tokens <= self.max_image_tokens and
                 self.min_tiles <= self.max_tiles <= MAX_TILES and
                 self.tile_size % self.step == 0 and self.resample in (BILINEAR, BICUBIC) and
-                all(type(n) in (int, float) and abs(n) < MAX_SIZE  # which NaN is not
+                all(type(n) in (int, float) and abs(n) < MAX_SETTING  # which NaN is not
                     for n in (*self.image_mean, *self.image_std, self.rescale_factor,
                               self.max_pixels_tolerance)) and
                 len(self.image_mean) == len(self.image_std) == CHANNELS and
