@@ -128,27 +128,26 @@ class Client:
         self._clients: dict[str, Any] = {}
         self._known: set[str] = set()  # of these, the ones whose replies cannot get lost
         self._lock = threading.Lock()
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
         self.status = self.subscribe(msg.Status, '~/status', LATCHED)
 
     def _spin(self) -> None:
-        while self._context.ok():
+        while not self._ending.is_set():
             self._executor.spin_once(timeout_sec=0.2)
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._executor.create_task(self._end)
+        # Nothing is destroyed before the thread that waits for it has ended: rclpy may crash then.
+        self._executor.create_task(self._ending.set)
         self._thread.join(DEADLINE)
         self._executor.shutdown()
-        self.node.destroy_node()
-
-    def _end(self) -> None:
-        """Let go of the clients where nobody waits for them, then of the context."""
         for client in self._clients.values():
             client.destroy()
+        self.node.destroy_node()
         self._context.shutdown()
 
     def full(self, name: str) -> str:
