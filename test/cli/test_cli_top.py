@@ -160,11 +160,11 @@ def test_the_view_goes_on_says_that_the_node_is_gone_and_ends_with_ctrl_c() -> N
     assert 'Traceback' not in terminal.text
 
 
-def drawn(status: Status, diagnostics: DiagnosticStatus | None = None, trouble: str = '',
+def drawn(status: Status, diagnostics: DiagnosticStatus | None = None, failure: str = '',
           height: int = 24) -> str:
     """Return what a live view looks like on a terminal of 80 columns."""
     view = View(SimpleNamespace(name='/lfm', status=status, diagnostics=diagnostics,
-                                trouble=trouble))  # type: ignore[arg-type]
+                                failure=failure))  # type: ignore[arg-type]
     screen = io.StringIO()
     view._console = Console(file=screen, width=80, height=height, highlight=False)
     shown = view._live

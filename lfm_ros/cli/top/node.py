@@ -76,7 +76,7 @@ class Watcher:
         return int(self._context.get_domain_id())
 
     @property
-    def trouble(self) -> str:
+    def failure(self) -> str:
         """Why the last status is not that of now; empty while they come."""
         silence = time.monotonic() - self._came
         if silence <= MAX_SILENCE:

@@ -57,20 +57,20 @@ class View:
 
     @property
     def _style(self) -> str:
-        return 'dim' if self.watcher.trouble else ''
+        return 'dim' if self.watcher.failure else ''
 
     def _facts(self) -> Table:
-        status, trouble = self.watcher.status, self.watcher.trouble
+        status, failure = self.watcher.status, self.watcher.failure
         assert status, 'no data yet'
         table = Table.grid(padding=(0, _GAP))
         table.add_column(style='bold', no_wrap=True)
         table.add_column(overflow='fold')
-        state = plain('gone or silent' if trouble else status.state,
-                      'bold red' if trouble else STYLES.get(status.state, 'yellow'))
+        state = plain('gone or silent' if failure else status.state,
+                      'bold red' if failure else STYLES.get(status.state, 'yellow'))
         table.add_row(plain(self.watcher.name),
                       Text('  ').join([plain(status.model or 'no model'), state]))
-        if trouble:
-            table.add_row('', plain(trouble, 'bold red'))
+        if failure:
+            table.add_row('', plain(failure, 'bold red'))
         limit = f' of {size(status.state_bytes_limit)}' if status.state_bytes_limit else ''
         kept = plain(status.durability_error, 'yellow') if status.durability_error else \
             f'{size(status.stored_bytes)} of checkpoints' if status.durable else \
