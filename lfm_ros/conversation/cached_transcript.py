@@ -176,7 +176,7 @@ class CachedTranscript(Transcript):
 
     def forget(self, count: int, opening: int) -> None:
         """
-        Drop the oldest entries; the rest is to be read again.
+        Drop the oldest entries; the rest becomes pending and is read again.
 
         :param opening: see :meth:`drop_oldest`.
         """

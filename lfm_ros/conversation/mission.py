@@ -89,7 +89,7 @@ class Mission(CachedTranscript):
 
     def with_tools(self, tools: str) -> Mission:
         """
-        Return a mission with the same entries and other tools; it is to be read.
+        Return a mission with the same entries and other tools; all of it is pending.
 
         :param tools: as JSON of :mod:`lfm_ros.engine.text.tools`.
         :raises LfmError: UNSUPPORTED, and PROMPT_TOO_LONG when they fill half of the context.
@@ -127,7 +127,7 @@ class Mission(CachedTranscript):
         self.add(OBSERVATION, text, images=images)
 
     def replay_turn(self, turn: Entry) -> None:
-        """Add a turn of another mission with its text; it is to be read."""
+        """Add a turn of another mission from its text; it is pending."""
         results, prompt = from_prompt(turn.prompt) if turn.kind == RESULTS else ((), turn.prompt)
         message = self.encode(prompt, turn.images, results)
         answer = self._encoder.answer(turn.text, bool(self.tools))
@@ -197,7 +197,7 @@ class Mission(CachedTranscript):
     def add_question(self, message: Sequence[int], images: Sequence[PreparedImage] = (),
                      results: bool = False, asks: bool = True) -> None:
         """
-        Add what is to be answered, and open the answer.
+        Add a question and open the answer.
 
         :param message: see :meth:`encode`.
         :param results: whether it begins with results; ``asks`` whether the user asks something.

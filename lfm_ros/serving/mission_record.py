@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict
 
 from lfm_ros.conversation.mission import Mission
 from lfm_ros.conversation.mission_id import check_mission_id
@@ -62,7 +61,7 @@ class MissionRecord:
 
     @property
     def unstored(self) -> bool:
-        """Return whether its state is to be written."""
+        """Whether its state lacks a checkpoint."""
         return self.mission is not None and \
             self.mission.digest not in (self.storing or self.stored, '')
 
@@ -85,7 +84,7 @@ class MissionRecord:
             stored_bytes)
 
 
-class MissionRecords(Dict[str, MissionRecord]):
+class MissionRecords(dict[str, MissionRecord]):
     """
     The missions of a node by name, in the order in which they began.
 

@@ -135,7 +135,8 @@ class MissionStore:
         if turns > record.turns:
             record.unstored_turns += turns - record.turns
             self._turns += turns - record.turns
-        record.tokens, record.turns, record.used = len(mission.ids), turns, self.storage.uptime
+        record.note_size()
+        record.used = self.storage.uptime
         self._durability.log(record)
 
     def discard(self, mission_id: str) -> None:

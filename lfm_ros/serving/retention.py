@@ -33,6 +33,6 @@ class RetentionPolicy:
     state_bytes_limit: int = 0
 
     def expires(self, mission_id: str, idle_seconds: float) -> bool:
-        """Return whether a mission is to be deleted that was idle for so long."""
+        """Return whether a mission that was idle for so long has expired."""
         return 0 < self.expire < idle_seconds and \
             not any(fnmatchcase(mission_id, pattern) for pattern in self.never_expire)

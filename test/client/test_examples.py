@@ -10,14 +10,12 @@ import sys
 
 from ament_index_python.packages import get_package_prefix
 from node_client import Client
+from node_support import needs_demo_model
 from node_support import ROOT
 from node_support import running_node
 import pytest
 
-GRAPH = ROOT / 'lfm_ros' / 'models' / 'demo' / 'model.onnx'
-
-pytestmark = pytest.mark.skipif(
-    not GRAPH.exists(), reason=f'the embedded model is not there: {GRAPH.relative_to(ROOT)}')
+pytestmark = needs_demo_model
 
 
 @pytest.fixture(scope='module')

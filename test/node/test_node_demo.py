@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from lfm_ros import msg
 from lfm_ros import srv
 from node_client import Client
+from node_support import needs_demo_model
 from node_support import ROOT
 from node_support import running_node
 import pytest
 from sensor_msgs.msg import CompressedImage
 
-GRAPH = ROOT / 'lfm_ros' / 'models' / 'demo' / 'model.onnx'
-
-pytestmark = pytest.mark.skipif(
-    not GRAPH.exists(), reason=f'the embedded model is not there: {GRAPH.relative_to(ROOT)}')
+pytestmark = needs_demo_model
 
 
 @pytest.fixture(scope='module')

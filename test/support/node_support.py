@@ -20,14 +20,20 @@ from typing import Any
 from node_client import Client
 from node_starter import StartedNode
 from node_starter import Starter
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / 'test' / 'models'
+DEMO_GRAPH = ROOT / 'lfm_ros' / 'models' / 'demo' / 'model.onnx'
 NODE = ('-m', 'lfm_ros.node.start')
 ODD_NODE = (str(ROOT / 'test' / 'support' / 'odd_node.py'),)
 # Programs for which it makes no difference what was imported before.
 FORKED = (NODE, ODD_NODE, (str(ROOT / 'test' / 'support' / 'hung_node.py'),))
 DEADLINE = 60.0  # seconds; for what takes a fraction of one on a quiet machine
+
+needs_demo_model = pytest.mark.skipif(
+    not DEMO_GRAPH.exists(),
+    reason=f'the embedded model is not there: {DEMO_GRAPH.relative_to(ROOT)}')
 
 # Fast DDS on this machine only; both are read when a context is made.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -8,7 +8,7 @@ from typing import Any
 
 import tokenizers
 
-# Rules of the field replace a space by a character of three bytes, or put one in front.
+# Tokenizers in use replace a space by a character of three bytes, or put one in front.
 MAX_GROWTH = 64
 
 
