@@ -24,6 +24,7 @@ from typing import Any
 
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
+from lfm_ros.engine.runtime.capabilities import PREFILL_CHUNK
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.prepare.open_model import open_prepared
 from lfm_ros.serving import scheduler as scheduling
@@ -174,7 +175,7 @@ def beside_a_prompt(scheduler: Scheduler, mission: str, prompt: str, tokens: int
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return all that is measured."""
-    chunk = ModelOptions.prefill_chunk
+    chunk = PREFILL_CHUNK
     beside = max(arguments.tokens, 2 * BEGUN + 2 * (arguments.long // chunk))
     room = max(arguments.history + beside, arguments.long) + 128
     model = open_prepared(arguments.model, ModelOptions(

@@ -7,6 +7,7 @@ from pathlib import Path
 import signal
 from tempfile import TemporaryDirectory
 
+import device_memory
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +26,29 @@ os.environ['XDG_CACHE_HOME'] = _CACHE.name
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [f'*/{LAUNCH_TESTS}']
+
+
+# What states do is tried in the memory of the host and, without a device, in that of one.
+BOTH_MEMORIES = (
+    'test_state', 'test_slide', 'test_batch', 'test_prompt_lookup', 'test_missions',
+    'test_mission_rewind', 'test_mission_sequences', 'test_checkpoints', 'test_kills')
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__ in BOTH_MEMORIES:
+        metafunc.parametrize('memory_kind', [device_memory.HOST_KIND, device_memory.DEVICE_KIND],
+                             indirect=True, scope='module')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def memory_kind(request):
+    """Open models in one kind of memory or the other."""
+    kind = getattr(request, 'param', device_memory.HOST_KIND)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(device_memory.VARIABLE, kind)
+        if kind == device_memory.DEVICE_KIND:
+            device_memory.install(patch.setattr)
+        yield kind
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -18,12 +18,16 @@ from lfm_ros.cli.storage_options import missions_folder
 from lfm_ros.conversation.context_window import POLICIES
 from lfm_ros.conversation.context_window import REFUSE
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.model_options import AUTO
 from lfm_ros.engine.model_options import DEFAULT_CONTEXT
 from lfm_ros.engine.model_options import ModelOptions
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import parse_options
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.prepare.choose_provider import resolve
 from lfm_ros.prepare.open_model import open_prepared
 from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import RequestDefaults
@@ -40,6 +44,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
                         'fp32, fp16, ... or a file name')
     parser.add_argument('--threads', type=int, default=0, help='0: one per core')
+    parser.add_argument('--provider', default=AUTO, metavar='NAME', help='ONNX Runtime execution '
+                        'provider, as CUDAExecutionProvider; default: the fastest one, measured '
+                        'with this model once')
+    parser.add_argument('--provider-option', action='append', default=[], metavar='NAME=VALUE',
+                        help='option of the provider, as gpu_mem_limit=2147483648; may be '
+                        'repeated')
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,11 +119,18 @@ def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool 
     tokens = getattr(arguments, 'image_tokens', 0)
     if tokens < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--image-tokens is {tokens}: set it to 1 or more')
+    provider = getattr(arguments, 'provider', AUTO)
     options = ModelOptions(variant=arguments.variant, threads=arguments.threads,
+                           providers=[provider], provider_options=parse_options(
+                               getattr(arguments, 'provider_option', [])),
                            context_length=context, image_tokens=tokens,
                            image_tiling=not getattr(arguments, 'no_tiling', False))
-    if getattr(arguments, 'plain', False):
+    plain = getattr(arguments, 'plain', False)
+    options = resolve(arguments.model, options, prepare=not plain)
+    if plain:
         return Model(arguments.model, options, with_text)
+    # Without what is prepared for it, a GPU can be slower than the CPU.
+    make = make or options.providers[0] != CPU
     return open_prepared(arguments.model, options, with_text, make=make)
 
 

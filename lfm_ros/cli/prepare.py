@@ -19,6 +19,8 @@ from typing import Any
 
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import DEVICES
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.prepare import DEFAULT_LANES
@@ -38,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'and for measuring the accuracy; default: a conversation with a robot')
     parser.add_argument('--prefill', choices=['fast'], default='', help='add a graph with faster '
                         'prefill and its own copy of the weights; changes results slightly')
+    parser.add_argument('--provider', default=CPU, metavar='NAME', help='execution provider that '
+                        'will run it, as CUDAExecutionProvider: for a GPU it computes in fp16; '
+                        'the machine that prepares it needs none; default: the CPU')
     parser.add_argument('--slots', type=int, default=DEFAULT_LANES, metavar='N',
                         help=f'maximum batch size for decoding; default: {DEFAULT_LANES}')
 
@@ -52,8 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.calibration and not (arguments.kv or arguments.prefill):
         raise LfmError(ErrorCode.INVALID_VALUE, '--calibration changes nothing without --kv or '
                        '--prefill: leave it out')
+    for_device = arguments.provider in DEVICES
+    if for_device and (arguments.kv or arguments.prefill):
+        raise LfmError(ErrorCode.INVALID_VALUE, '--kv and --prefill make graphs for the CPU: '
+                       'leave them or --provider out')
+    if not (for_device or arguments.provider == CPU):
+        raise LfmError(ErrorCode.INVALID_VALUE, f'nothing is prepared for {arguments.provider}: '
+                       f'choose from {", ".join((CPU, *DEVICES))}')
     options = PrepareOptions(arguments.portable, arguments.kv, arguments.prefill, arguments.slots,
-                             arguments.calibration)
+                             arguments.calibration, for_device)
     with _progress() as bar:
         report = prepare(arguments.model, arguments.out, arguments.variant, options, bar.update)
     if arguments.json:
@@ -61,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for name, text in report.edits.items():
         print_text(f'{name:<12} {text}')
-    for name, cost in (('kv', report.kv), ('prefill', report.prefill)):
+    for name, cost in (('kv', report.kv), ('prefill', report.prefill),
+                       ('float16', report.float16)):
         if cost:
             print_text(f'{name + " costs":<12} {_cost(cost)}')
     for file, size in report.files.items():

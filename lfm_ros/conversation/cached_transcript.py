@@ -18,9 +18,10 @@ from lfm_ros.conversation.transcript import chunks_until
 from lfm_ros.conversation.transcript import Transcript
 from lfm_ros.engine.chunks import BATCHED
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.runtime.buffers import HostMemory
 from lfm_ros.engine.runtime.ort_runs import CancelToken
 from lfm_ros.engine.runtime.state import Mark
-from lfm_ros.engine.runtime.state import Rotate
+from lfm_ros.engine.runtime.state import Rotation
 from lfm_ros.engine.vision.image import PreparedImage
 import numpy as np
 
@@ -75,6 +76,27 @@ class CachedTranscript(Transcript):
         images = sum(image.nbytes for image in self._images()) + self.image_features.nbytes
         return self.state.nbytes + self.restore_points.nbytes + images + \
             8 * (len(self.ids) + len(self.chunk_sizes))
+
+    @property
+    def device_nbytes(self) -> int:
+        """The bytes that its state takes in memory that is no part of the process."""
+        return self.state.nbytes + self.restore_points.nbytes if self.state.memory.separate else 0
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether its state is in the memory of the host while the model runs on a device."""
+        return self.state.memory is not self.model.memory
+
+    def move_to(self, memory: HostMemory) -> None:
+        """Move its state into other memory, or change nothing when there is not enough."""
+        points = self.restore_points.to(memory)
+        self.state.move_to(memory)
+        self.restore_points = points
+
+    def device_nbytes_at(self, tokens: int) -> int:
+        """Return :attr:`device_nbytes` once it has that many tokens, a turn later."""
+        marks = self.restore_points.nbytes + self.restore_points.first.nbytes
+        return self.state.nbytes_at(tokens) + marks if self.model.memory.separate else 0
 
     def nbytes_at(self, tokens: int) -> int:
         """Return the bytes that it may take once it has that many tokens, a turn later."""
@@ -185,15 +207,15 @@ class CachedTranscript(Transcript):
         self.forgotten += tokens
         self.recompute()
 
-    def slide(self, count: int, opening: int, rotate: Rotate) -> None:
+    def slide(self, count: int, opening: int, rotation: Rotation) -> None:
         """
         Drop the oldest entries and move the keys and values of the rest.
 
-        :param opening: see :meth:`drop_oldest`; ``rotate`` see :meth:`State.slide`.
+        :param opening: see :meth:`drop_oldest`; ``rotation`` see :meth:`State.slide`.
         """
         self.before_cut()
         start, tokens = self.drop_oldest(count, opening)
-        self.state.slide(start, tokens, rotate)
+        self.state.slide(start, tokens, rotation)
         self.chunk_sizes, self.pending_sizes = self.chunk_sizes + self.pending_sizes, []
         self.restore_points.slide(start, tokens, self.head_tokens)
         self.forgotten += tokens

@@ -178,7 +178,7 @@ class Mission(CachedTranscript):
                 while self.pending_sizes:
                     self.prefill_next(cancel_token)
                     yield
-                self.slide(count, opening, rotary.rotate)
+                self.slide(count, opening, rotary.cos_sin)
         self._check_fits(tokens)
 
     def rewind(self, turns: int) -> None:

@@ -3,6 +3,7 @@
 """Places in the state of a mission to which going back costs nothing."""
 from __future__ import annotations
 
+from lfm_ros.engine.runtime.buffers import HostMemory
 from lfm_ros.engine.runtime.state import Mark
 
 MAX_RESTORE_POINTS = 32
@@ -37,6 +38,12 @@ class RestorePoints:
         """Return the same restore points, for another mission or for later."""
         other = RestorePoints(self.first)
         other._marks = list(self._marks)
+        return other
+
+    def to(self, memory: HostMemory) -> RestorePoints:
+        """Return the same restore points in other memory."""
+        other = RestorePoints(self.first)
+        other._marks = [mark.to(memory) for mark in self._marks]
         return other
 
     def add(self, mark: Mark) -> None:

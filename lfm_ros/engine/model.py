@@ -16,6 +16,7 @@ from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.model_settings import read_model_type
 from lfm_ros.engine.opening import open_parts
 from lfm_ros.engine.runtime.bindings import LONG_CONTEXT
+from lfm_ros.engine.runtime.buffers import HostMemory
 from lfm_ros.engine.runtime.ort_runs import OrtRuns
 from lfm_ros.engine.runtime.rotary import Rotary
 from lfm_ros.engine.runtime.rotary_probe import proved_rotary
@@ -141,9 +142,25 @@ class Model:
         """Return a state at position 0."""
         return self.runner.new_state()
 
+    @property
+    def chunk_size(self) -> int:
+        """Tokens of a prompt that are read in one run."""
+        return min(self.options.prefill_chunk or self.runner.prefill_chunk,
+                   self.runner.max_run_tokens)
+
+    @property
+    def lost(self) -> LfmError | None:
+        """Why its device does no more work for this process; None: it does."""
+        return self.runs.lost or self.memory.lost
+
+    @property
+    def memory(self) -> HostMemory:
+        """Where states are that can be run."""
+        return self.runner.memory
+
     def chunks(self, ids: Sequence[int]) -> list[Sequence[int]]:
         """Cut ids into the chunks that are read in one run each."""
-        size = min(self.options.prefill_chunk, self.runner.max_run_tokens)
+        size = self.chunk_size
         return [ids[i:i + size] for i in range(0, len(ids), size)]
 
     def close(self) -> None:
@@ -161,7 +178,7 @@ class Model:
 
     def probe_peak_memory(self) -> None:
         """Make the runs that need most memory: the last of the context and of long attention."""
-        size = min(self.options.prefill_chunk, self.runner.max_run_tokens, self.context_length)
+        size = min(self.chunk_size, self.context_length)
         ends = {self.context_length}
         if self.signature.long:
             ends.add(min(LONG_CONTEXT, self.context_length))

@@ -3,14 +3,17 @@
 """How to open a model."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 
-from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.vision.encoder import ALWAYS
 
 DEFAULT_CONTEXT = 4096  # tokens
+AUTO = 'auto'  # in place of a provider: those that prove to be fastest on this machine
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,14 @@ class ModelOptions:
 
     :param variant: which graph of the folder; empty chooses what a CPU runs best.
     :param providers: ONNX Runtime execution providers, the preferred one first.
+    :param provider_options: of the preferred provider, as ONNX Runtime names them.
+    :param max_batch_size: missions that are decoded in one run on a device; it has memory for
+        the whole context of each.
     :param threads: threads inside one operator; 0: one per core.
     :param context_length: most tokens of one mission; 0: as many as the model was made for.
-    :param prefill_chunk: tokens of a prompt that one run reads. Logits of a whole prompt would
-        take 262 KB per token (LFM2), so it is read in chunks; their size hardly changes the speed.
+    :param prefill_chunk: tokens of a prompt that one run reads; 0: 64 on a CPU, where their
+        number hardly changes the speed, and as many as were measured to be best on a device.
+        Logits of a whole prompt would take 262 KB per token (LFM2).
     :param prompt_lookup: draft the next tokens of an answer from earlier text of the mission, and
         verify several of them in one run.
     :param preload_formats: load the grammar engine when missions begin; else the first answer
@@ -47,9 +54,11 @@ class ModelOptions:
 
     variant: str = ''
     providers: Sequence[str] = (CPU,)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    max_batch_size: int = 4
     threads: int = 0
     context_length: int = DEFAULT_CONTEXT
-    prefill_chunk: int = 64
+    prefill_chunk: int = 0
     prompt_lookup: bool = True
     preload_formats: bool = False
     prepared: Path | None = None

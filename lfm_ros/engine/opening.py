@@ -21,13 +21,16 @@ from lfm_ros.engine.runtime.bindings import OpenGraph
 from lfm_ros.engine.runtime.capabilities import read_capabilities
 from lfm_ros.engine.runtime.capabilities import write_capabilities
 from lfm_ros.engine.runtime.embedder import Embedder
+from lfm_ros.engine.runtime.execution_provider import can_capture
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import memory_of
+from lfm_ros.engine.runtime.execution_provider import require
 from lfm_ros.engine.runtime.opening_limit import limited
 from lfm_ros.engine.runtime.opening_limit import opening_seconds
 from lfm_ros.engine.runtime.ort_errors import BufferReuseError
 from lfm_ros.engine.runtime.ort_runs import OrtRuns
 from lfm_ros.engine.runtime.probes import probe
 from lfm_ros.engine.runtime.runner import Runner
-from lfm_ros.engine.runtime.session import CPU
 from lfm_ros.engine.runtime.session import open_session
 from lfm_ros.engine.runtime.signature import GraphSignature
 from lfm_ros.engine.runtime.signature import read_signature
@@ -106,6 +109,8 @@ class _Opener:
         self._folder = folder
         self._options = options
         self._runs = runs
+        require(options.providers, options.provider_options)
+        self._memory = memory_of(options.providers, options.provider_options)
 
     def open(self, with_text: bool) -> ModelParts:
         """Open all parts of the folder."""
@@ -129,7 +134,8 @@ class _Opener:
     def _open_decoder(self, reuse: bool = True) -> OpenDecoder | None:
         """Open and probe the decoder; None: it must be opened without reuse of memory."""
         folder, options = self._folder, self._options
-        graph = self._open_graph(folder.graph, DECODER_GRAPH, reuse)
+        graph = self._open_capturing(reuse) or self._open_graph(
+            folder.graph, DECODER_GRAPH, reuse)
         embedder = self._open_embedder(graph.signature) if graph.signature.hidden else None
         beside = folder.graph.with_name(PREFILL_GRAPH)
         prefill = self._open_graph(beside, PREFILL_GRAPH, reuse) if beside.is_file() else None
@@ -138,7 +144,8 @@ class _Opener:
         try:
             runner = Runner(graph, choose_context_length(folder, options.context_length),
                             embedder, prefill, self._runs,
-                            options.arena and list(options.providers) == [CPU], known)
+                            options.arena and list(options.providers) == [CPU], known,
+                            options.max_batch_size)
             if not known:
                 probe(runner)
         except BufferReuseError:
@@ -151,36 +158,60 @@ class _Opener:
 
     def _describe_session(self, session: onnxruntime.InferenceSession, reuse: bool) -> str:
         """Return on what capabilities depend, of the same files, machine and ONNX Runtime."""
-        return f'threads {self._options.threads}, reuse {reuse}, ' \
+        options = self._options
+        elsewhere = '' if list(options.providers) == [CPU] else \
+            f'{session.get_providers()} {sorted(options.provider_options.items())}, ' \
+            f'{options.max_batch_size} lanes, '
+        return f'{elsewhere}threads {options.threads}, reuse {reuse}, ' \
             f'values {len(session.get_inputs())} {len(session.get_outputs())}'
 
-    def _open_graph(self, path: Path, name: str, reuse: bool) -> OpenGraph:
+    def _open_graph(self, path: Path, name: str, reuse: bool, capture: bool = False
+                    ) -> OpenGraph:
         """Open a graph of the decoder; see :meth:`_open_session`."""
-        session = self._open_session(path, name, reuse)
+        session = self._open_session(path, name, reuse, capture=capture)
         return OpenGraph(session, read_signature(
             session.get_inputs(), session.get_outputs(), self._folder.text_config,
-            self._folder.genai))
+            self._folder.genai), self._memory, capture)
+
+    def _open_capturing(self, reuse: bool) -> OpenGraph | None:
+        """Open the decoder so that its runs can be captured; None: that cannot be done."""
+        options, path = self._options, self._folder.graph
+        if not can_capture(options.providers, options.provider_options):
+            return None
+        try:
+            return self._open_graph(path, DECODER_GRAPH, reuse, capture=True)
+        except LfmError as error:
+            if error.code != ErrorCode.UNSUPPORTED:
+                raise
+            # A node of it runs on the CPU, say.
+            _log.info(f'runs of {path.name} are not captured ({error.message})')
+            return None
 
     def _open_session(self, path: Path, name: str, reuse: bool = True,
-                      arena: bool = True) -> onnxruntime.InferenceSession:
+                      arena: bool = True, capture: bool = False
+                      ) -> onnxruntime.InferenceSession:
         """
         Open a graph of the folder, or the graph that was prepared from it.
 
         :param name: of the prepared graph.
         :param reuse: let operators share memory within a run.
         :param arena: keep the memory of a run for the next one, where the options do.
+        :param capture: let a GPU capture runs and replay them.
         """
         options = self._options
-        arena = arena and options.arena
+
+        def open_graph(file: Path, prepacked: bool) -> onnxruntime.InferenceSession:
+            return open_session(file, options.providers, options.threads, reuse,
+                                arena and options.arena, prepacked, options.spinning,
+                                options.provider_options, capture)
+
         if options.prepared and (options.prepared / name).is_file():
             try:
-                return open_session(options.prepared / name, options.providers, options.threads,
-                                    reuse, arena, prepacked=True, spinning=options.spinning)
+                return open_graph(options.prepared / name, True)
             except LfmError as error:  # another process has just deleted it, say
                 _log.warning(f'{path.name} is opened as it is, without what was prepared of it '
                              f'({error.message})')
-        return open_session(path, options.providers, options.threads, reuse, arena,
-                            spinning=options.spinning)
+        return open_graph(path, False)
 
     def _open_embedder(self, signature: GraphSignature) -> Embedder:
         if self._folder.embedding is None:

@@ -11,10 +11,11 @@ import logging
 
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
-from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import is_available
+from lfm_ros.engine.runtime.ort_errors import DeviceLostError
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-import onnxruntime
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ def open_on_best(open_model: Callable[[ModelOptions], Model], options: ModelOpti
     :raises LfmError: of the last provider that was tried, or one that no other would avoid.
     """
     wished = list(options.providers)
-    available = onnxruntime.get_available_providers()
-    usable = [provider for provider in wished if provider in available]
+    usable = [provider for provider in wished if is_available(provider)]
     if not (options.fallback and usable) or wished == [CPU]:
         return open_model(options), ''
     reasons = [f'this build of ONNX Runtime has no {provider}'
@@ -46,7 +46,9 @@ def open_on_best(open_model: Callable[[ModelOptions], Model], options: ModelOpti
     if CPU not in usable:
         usable.append(CPU)
     for place in range(len(usable)):
-        found = _try(open_model, replace(options, providers=usable[place:]))
+        # The options are those of the preferred provider.
+        own = options.provider_options if usable[place] == wished[0] else {}
+        found = _try(open_model, replace(options, providers=usable[place:], provider_options=own))
         if not isinstance(found, LfmError):
             return found, _say(usable[place], reasons)
         if place + 1 == len(usable) or found.code not in _OF_PROVIDER:
@@ -62,6 +64,8 @@ def _try(open_model: Callable[[ModelOptions], Model], options: ModelOptions) -> 
         model = open_model(options)
         if options.providers[0] != CPU:
             model.warm_up()  # longer runs need more memory than those of opening
+    except DeviceLostError as error:
+        return LfmError(ErrorCode.PROVIDER_UNAVAILABLE, error.message)
     except LfmError as error:
         return LfmError(error.code, error.message)
     return model

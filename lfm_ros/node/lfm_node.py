@@ -76,6 +76,7 @@ class LfmNode(LifecycleNode):
                 parameters.retention_policy(self), StorageConfig(
                     self.get_parameter('missions.dir').value,
                     self.get_parameter('memory.budget_mb').value,
+                    self.get_parameter('memory.device_budget_mb').value,
                     self.get_parameter('missions.key_file').value,
                     self.get_parameter('missions.strict_permissions').value),
                 parameters.prepare_config(self))

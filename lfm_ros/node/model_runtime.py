@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import replace
 import gc
 import logging
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import Any
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.providers import open_on_best
+from lfm_ros.engine.runtime.execution_provider import memory_of
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.prepare.choose_provider import resolve
 from lfm_ros.prepare.open_model import open_prepared
 from lfm_ros.process import return_freed_memory
-from lfm_ros.serving.memory_budget import mission_budget
+from lfm_ros.serving.memory_budget import with_budgets
 from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import RequestDefaults
 from lfm_ros.serving.retention import RetentionPolicy
@@ -36,12 +37,14 @@ class StorageConfig:
 
     :param folder: in which they outlive the process; empty: none.
     :param budget_mb: most memory of the process in MiB; 0: no limit.
+    :param device_budget_mb: most memory of a device that has its own; 0: no limit.
     :param key_file: with the key with which they are encrypted there; empty: they are not.
     :param strict: refuse a folder that others may write to, instead of a warning.
     """
 
     folder: str = ''
     budget_mb: int = 0
+    device_budget_mb: int = 0
     key_file: str = ''
     strict: bool = False
 
@@ -91,19 +94,21 @@ class ModelRuntime:
         self.error = self.hung = None
         storage = None
 
+        cache = Path(prepare_config.folder).expanduser() if prepare_config.folder else None
+
         def open_model(options: ModelOptions) -> Model:
             if not prepare_config.wanted:
                 return Model(path, options)
-            cache = Path(prepare_config.folder).expanduser() if prepare_config.folder else None
             return open_prepared(path, options, cache_dir=cache)
 
         try:
             cipher = open_cipher(place.key_file)
+            options = resolve(path, options, cache, prepare_config.wanted)
+            free_before = memory_of(options.providers, options.provider_options).free_bytes()
             model, self.provider_notice = open_on_best(open_model, options)
             return_freed_memory()  # opening takes much more than it leaves
-            if place.budget_mb:
-                retention = replace(
-                    retention, state_bytes_limit=mission_budget(model, place.budget_mb))
+            retention = with_budgets(retention, model, place.budget_mb, place.device_budget_mb,
+                                     free_before)
             folder = Path(place.folder).expanduser() if place.folder else None
             storage = Storage(folder, model, cipher, place.strict)
             self.store = MissionStore(model, system_prompt, retention, storage)

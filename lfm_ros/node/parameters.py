@@ -9,9 +9,10 @@ from typing import Any
 
 from lfm_ros.conversation.context_window import POLICIES as OVERFLOW
 from lfm_ros.conversation.context_window import REFUSE
+from lfm_ros.engine.model_options import AUTO
 from lfm_ros.engine.model_options import DEFAULT_CONTEXT
 from lfm_ros.engine.model_options import ModelOptions
-from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.execution_provider import parse_options
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.vision.encoder import ALWAYS
@@ -81,7 +82,10 @@ SPECS = (
          'this package'),
     Spec('model.variant', '', 'Graph to load from the folder: q4, q8, fp32, fp16, ... or a file '
          'name; empty: the best one for a CPU'),
-    Spec('model.providers', [CPU], 'ONNX Runtime execution providers, in order of preference'),
+    Spec('model.providers', [AUTO], 'ONNX Runtime execution providers, in order of preference; '
+         'auto: the fastest one, measured with this model at the first configure'),
+    Spec('model.provider_options', [''], 'Options of the preferred provider as name=value, such '
+         'as gpu_mem_limit=2147483648 or device_id=1'),
     Spec('model.fallback', True, 'If a provider cannot be used, fall back to the next one in '
          'model.providers and finally to the CPU; false: fail to configure instead'),
     Spec('model.run_timeout', ModelOptions.run_timeout, 'Seconds that one model run (a token, a '
@@ -95,8 +99,8 @@ SPECS = (
          'prefill. false: less memory, slower prefill'),
     Spec('model.context_length', DEFAULT_CONTEXT, "Maximum tokens of a mission; 0: the model's "
          'maximum', 0, 1 << 20),
-    Spec('model.prefill_chunk', 64, 'Prompt tokens processed per run; smaller chunks need less '
-         'memory, larger ones are slightly faster', 1, 4096),
+    Spec('model.prefill_chunk', 0, 'Prompt tokens processed per run; smaller chunks need less '
+         'memory, larger ones are slightly faster; 0: 64 on a CPU, measured on a GPU', 0, 4096),
     Spec('model.prepare', True, 'Optimize the graphs for this machine at the first configure: '
          'the model then loads faster, maps its weights instead of copying them, and decodes '
          'several missions in one batch. Needs up to three times the size of the model on disk'),
@@ -129,6 +133,9 @@ SPECS = (
     Spec('memory.budget_mb', 0, 'Memory limit (RSS) in MiB for the node and its child processes: '
          'idle missions are evicted and restored on demand, requests that do not fit are '
          'rejected; 0: no limit', 0, 1 << 20),
+    Spec('memory.device_budget_mb', 0, 'Memory limit in MiB for the model and its missions on a '
+         'GPU that has memory of its own: missions are offloaded to the memory of the node first. '
+         'On a Jetson memory.budget_mb counts both; 0: no limit', 0, 1 << 24),
     Spec('missions.max_count', 64, 'Maximum number of missions', 1, 1_000_000),
     Spec('image.variant', '', 'Vision encoder to load from the folder: q8, fp16, fp32, ... or a '
          'file name; empty: 8 bits, else full precision'),
@@ -198,6 +205,11 @@ def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool)
                 Sampling().with_overrides({name: value})
             except LfmError as error:
                 return f'sampling.{error.message}'
+        if name == 'model.provider_options':
+            try:
+                parse_options([text for text in value if text])
+            except LfmError as error:
+                return f'{name}: {error.message}'
         if isinstance(value, float) and spec.low is not None and not value >= spec.low:
             return f'{spec.name} is {value}: set it between {spec.low:g} and {spec.high:g}'
     return ''
@@ -207,6 +219,9 @@ def model_options(node: Node) -> ModelOptions:
     """Return how the parameters want the model opened."""
     return ModelOptions(
         variant=_value(node, 'model.variant'), providers=list(_value(node, 'model.providers')),
+        provider_options=parse_options([
+            text for text in _value(node, 'model.provider_options') if text]),
+        max_batch_size=_value(node, 'queue.parallel'),
         fallback=_value(node, 'model.fallback'), run_timeout=_value(node, 'model.run_timeout'),
         threads=_value(node, 'model.threads'),
         spinning=_value(node, 'model.spinning'), arena=_value(node, 'model.arena'),

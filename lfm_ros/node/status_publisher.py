@@ -80,6 +80,8 @@ class StatusPublisher:
     def _report_storage(self, status: msg.Status, store: MissionStore) -> None:
         status.state_bytes, status.state_bytes_limit = \
             store.memory.nbytes, store.memory.limit
+        status.device_bytes, status.device_bytes_limit = \
+            store.memory.device_nbytes, store.memory.device_limit
         status.turns_committed, status.log_bytes_written, status.state_bytes_written = \
             store.written
         storage = store.storage
@@ -112,6 +114,8 @@ class StatusPublisher:
             'missions': len(status.missions),
             'missions in memory': sum(m.resident for m in status.missions),
             'state bytes': status.state_bytes, 'state bytes limit': status.state_bytes_limit,
+            'device bytes': status.device_bytes,
+            'device bytes limit': status.device_bytes_limit,
             'stored bytes': status.stored_bytes, 'durable': status.durable,
             'bytes written per turn': _per_turn(status), 'damage found': self._damage(),
             'RSS bytes': status.rss_bytes, 'observations lost': self._answer_log.observations_lost,

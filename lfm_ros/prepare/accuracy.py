@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.text.chat_template import ChatTemplate
 from lfm_ros.engine.text.tokenizer import Tokenizer
 from lfm_ros.errors import ErrorCode
@@ -75,9 +78,12 @@ def _conversation(folder: ModelFolder, tokenizer: Tokenizer) -> list[int]:
     return ids
 
 
-def log_probabilities(folder: ModelFolder, graph: Path, text: Text) -> np.ndarray:
+def log_probabilities(folder: ModelFolder, graph: Path, text: Text,
+                      providers: Sequence[str] = (CPU,),
+                      options: Mapping[str, str] | None = None) -> np.ndarray:
     """Return float32 ``[tokens, vocabulary]``, row i after id i, of the part to measure on."""
-    reference = open_reference(graph, folder, embed=open_embed(folder))
+    reference = open_reference(graph, folder, embed=open_embed(folder), providers=providers,
+                               options=options)
     start, rows = 0, []
     for chunk in text.chunks():
         logits = reference.read(chunk)
@@ -89,15 +95,20 @@ def log_probabilities(folder: ModelFolder, graph: Path, text: Text) -> np.ndarra
     return found[:-1]  # what follows the last id is not known
 
 
-def compare(folder: ModelFolder, one: Path, other: Path, text: Text) -> dict[str, float]:
+def compare(folder: ModelFolder, one: Path, other: Path, text: Text,
+            providers: Sequence[str] = (CPU,), options: Mapping[str, str] | None = None
+            ) -> dict[str, float]:
     """
     Return how another graph of a model differs from one, on the text held back.
 
     Differences are those of the log-probability of the id that follows: ``mean``, ``worst``;
     ``same_best``: how often both have the same most likely id; ``loss_before`` and ``loss``: the
     mean negative log-probability of each.
+
+    :param providers: on which the other one runs, the first of them with these options.
     """
-    before, after = (log_probabilities(folder, graph, text) for graph in (one, other))
+    before = log_probabilities(folder, one, text)
+    after = log_probabilities(folder, other, text, providers, options)
     follow = np.array(text.ids[text.seen + 1:])[:, None]
     first, second = (np.take_along_axis(p, follow, -1)[:, 0].astype(np.float64)
                      for p in (before, after))

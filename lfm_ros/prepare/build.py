@@ -13,6 +13,7 @@ from lfm_ros.engine.files.graph_names import DECODER_GRAPH
 from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.prepare.device import make_for_device
 from lfm_ros.prepare.files import sync
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.graph import load
@@ -50,6 +51,10 @@ def make_entry(folder: ModelFolder, others: dict[str, Path], target: Path,
     :param what: the manifest.
     :raises Exception: what ONNX Runtime raises.
     """
+    if 'provider' in what:
+        change = make_for_device(folder, others, target, what['provider'], what['options'])
+        _finish(target, {**what, 'change': change})
+        return
     decoder = load(folder.graph)
     if not read_note(decoder):
         write_note(decoder, edit_losslessly(decoder, what['slots']), what['slots'])
@@ -66,6 +71,11 @@ def make_entry(folder: ModelFolder, others: dict[str, Path], target: Path,
         except Exception as error:  # as above; this one is opened as it is then
             _log.debug(f'{graph} cannot be prepared: {error}')
             remove([target / name, target / f'{name}.data'])
+    _finish(target, what)
+
+
+def _finish(target: Path, what: dict[str, Any]) -> None:
+    """Write the manifest of an entry, and all of it to the disk."""
     write_manifest(target, what)
     for file in target.iterdir():
         sync(file)

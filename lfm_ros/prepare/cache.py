@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 import fcntl
 import hashlib
@@ -19,6 +20,7 @@ from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.files.graph_names import EMBEDDING_GRAPH
 from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
 from lfm_ros.engine.files.graph_names import VISION_GRAPH
+from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.opening_limit import limited
 from lfm_ros.engine.runtime.opening_limit import opening_seconds
 from lfm_ros.errors import ErrorCode
@@ -27,8 +29,9 @@ from lfm_ros.errors import quote
 from lfm_ros.files import open_file
 from lfm_ros.prepare import DEFAULT_LANES
 from lfm_ros.prepare import VERSION
-from lfm_ros.prepare.cpu_id import machine
 from lfm_ros.prepare.files import sync
+from lfm_ros.prepare.machine_id import device_names
+from lfm_ros.prepare.machine_id import machine
 from lfm_ros.prepare.manifest import damage
 from lfm_ros.prepare.manifest import digest
 from lfm_ros.prepare.manifest import read_manifest
@@ -47,19 +50,23 @@ class _Refused(Exception):
 
 
 def ready(folder: ModelFolder, cache_dir: Path, lanes: int = DEFAULT_LANES,
-          make: bool = True) -> Path | None:
+          make: bool = True, provider: str = CPU, options: Mapping[str, str] | None = None
+          ) -> Path | None:
     """
     Return a folder with the graphs of a model, edited and optimised for this very machine.
 
-    Open them with ``open_session(..., prepacked=True)`` on the CPU. They are made when they are
-    missing; later calls find them, unless model, machine, ONNX Runtime or the files in the cache
-    have changed. Processes that prepare the same model wait for each other.
+    Open them with ``open_session(..., prepacked=True)`` on that provider. They are made when they
+    are missing; later calls find them, unless model, machine, ONNX Runtime or the files in the
+    cache have changed. Processes that prepare the same model wait for each other.
 
     :param lanes: missions that can be decoded in one run.
     :param make: whether to make them when they are missing.
+    :param provider: that will run them, with these options.
     :returns: None when there are none, for a reason that is logged; open the model as it is then.
     """
     what = _describe(folder, lanes)
+    if provider != CPU:
+        what.update(provider=provider, options=dict(options or {}), device=device_names())
     entry = cache_dir / _name(what)
     try:
         if entry.is_dir() and not damage(entry):
@@ -110,6 +117,9 @@ def _find_or_make(folder: ModelFolder, entry: Path, what: dict[str, Any]) -> Pat
         except (LfmError, OSError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime raises a different class for every status
+            if 'provider' in what and not isinstance(error, ValueError):
+                # Of the driver, say: it may be there the next time.
+                raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, quote(error)) from error
             _refuse(staging, what, quote(error))
         if entry.exists():
             shutil.rmtree(entry)
@@ -165,7 +175,9 @@ def _drop_outdated(entry: Path, what: dict[str, Any]) -> None:
         known = read_manifest(other) if other.is_dir() and other != entry else {}
         here = known.get('path') == what['path'] and known.get('model') != what['model']
         same = known.get('model') == what['model'] and any(
-            known.get(part) != what[part] for part in ('machine', 'edits', 'prefill'))
+            known.get(part) != what.get(part)
+            for part in ('machine', 'edits', 'prefill', 'device')) and \
+            known.get('provider') == what.get('provider')
         if known and (here or same):
             shutil.rmtree(other, ignore_errors=True)
 

@@ -24,11 +24,15 @@ from lfm_ros.errors import LfmError
 from lfm_ros.prepare import DEFAULT_LANES
 from lfm_ros.prepare.accuracy import compare
 from lfm_ros.prepare.accuracy import Text
+from lfm_ros.prepare.device import computes_in_float32
+from lfm_ros.prepare.device import NO_LANES
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.graph import load
+from lfm_ros.prepare.optimize import remove
 from lfm_ros.prepare.passes import prefill
 from lfm_ros.prepare.passes.batch_decode import add_batch_decode
 from lfm_ros.prepare.passes.batch_decode import MAX_LANES
+from lfm_ros.prepare.passes.float16 import write_float16
 from lfm_ros.prepare.passes.int8_kv import calibrated
 from lfm_ros.prepare.passes.prefill_attention import add_prefill_attention
 from lfm_ros.prepare.pipeline import APPLIED
@@ -61,6 +65,8 @@ class PrepareOptions:
     :param prefill: '' or 'fast': a second graph for long runs.
     :param lanes: missions that can be decoded in one run.
     :param text: text to calibrate with and to measure on; None: that of the package.
+    :param for_device: make it for a GPU: in float16 where it computes in float32, and without
+        lanes, which need no edit there.
     """
 
     portable: bool = False
@@ -68,6 +74,7 @@ class PrepareOptions:
     prefill: str = ''
     lanes: int = DEFAULT_LANES
     text: Path | None = None
+    for_device: bool = False
 
 
 @dataclass
@@ -77,6 +84,7 @@ class Report:
     edits: dict[str, str]
     kv: dict[str, Any] = field(default_factory=dict)
     prefill: dict[str, Any] = field(default_factory=dict)
+    float16: dict[str, Any] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
 
 
@@ -112,9 +120,9 @@ def prepare(model: str | Path, out: Path, variant: str = '',
 
 
 def _check(folder: ModelFolder, out: Path, options: PrepareOptions) -> None:
-    if not 2 <= options.lanes <= MAX_LANES:
+    if not 1 <= options.lanes <= MAX_LANES:
         raise LfmError(ErrorCode.INVALID_VALUE, f'{options.lanes} is not a possible batch size: '
-                       f'set --slots between 2 and {MAX_LANES}')
+                       f'set --slots between 1 and {MAX_LANES}')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LfmError(ErrorCode.INVALID_VALUE, f'{out} exists and is not an empty folder: give '
                        'another one')
@@ -139,9 +147,16 @@ def _unwritable(out: Path, error: OSError) -> LfmError:
 
 def _write(folder: ModelFolder, target: Path, options: PrepareOptions,
            progress: Callable[[int], None]) -> Report:
-    text = Text.read(folder, options.text) if options.kv or options.prefill else None
-    graph = load(folder.graph)
+    source = folder.graph
+    halved = options.for_device and computes_in_float32(load(source))
+    if halved:
+        source = target / 'float16.onnx'
+        write_float16(folder.graph, source)
+    text = Text.read(folder, options.text) if options.kv or options.prefill or halved else None
+    graph = load(source)
     report = Report(edit_before_attention(graph, options.portable))
+    if halved:
+        report.edits['float16'] = APPLIED
     if options.kv:
         assert text
         reason = calibrated(graph, folder, text)
@@ -159,14 +174,17 @@ def _write(folder: ModelFolder, target: Path, options: PrepareOptions,
             raise LfmError(ErrorCode.UNSUPPORTED, 'there is no faster prefill for this graph, '
                            f'{reason}: leave out --prefill')
         report.edits['prefill'] = APPLIED
-    report.edits['company'] = add_batch_decode(graph, options.lanes) or APPLIED
+    lanes = NO_LANES if options.for_device else options.lanes
+    report.edits['company'] = add_batch_decode(graph, lanes) or APPLIED
     if options.kv:
         report.edits['long'] = add_prefill_attention(graph) or APPLIED
-    _put(graph, folder.graph.parent, target / DECODER_GRAPH, progress)
-    before = _prove(folder, target, options)
+    _put(graph, source.parent, target / DECODER_GRAPH, progress)
+    if halved:
+        remove([source, Path(f'{source}.data')])
+    before = _prove(folder, target, exact=not (options.kv or halved))
     if text:
         _measure(folder, before, target, text, report)
-    write_note(graph, report.edits, options.lanes, kv=report.kv or '',
+    write_note(graph, report.edits, lanes, kv=report.kv or '',
                prefill=report.prefill or '')
     (target / DECODER_GRAPH).write_bytes(graph.model.SerializeToString())
     _put_rest(folder, target, progress)
@@ -174,7 +192,7 @@ def _write(folder: ModelFolder, target: Path, options: PrepareOptions,
     return report
 
 
-def _prove(folder: ModelFolder, target: Path, options: PrepareOptions) -> Path:
+def _prove(folder: ModelFolder, target: Path, exact: bool) -> Path:
     """
     Run a few ids through the new graph; compare its logits where they should be the same.
 
@@ -182,7 +200,7 @@ def _prove(folder: ModelFolder, target: Path, options: PrepareOptions) -> Path:
         is too old for that of the model.
     """
     found = sample(open_reference(target / DECODER_GRAPH, folder))
-    if options.kv:
+    if not exact:
         return folder.graph
     try:
         expected = sample(open_reference(folder.graph, folder))
@@ -201,6 +219,8 @@ def _measure(folder: ModelFolder, before: Path, target: Path, text: Text,
     """Measure what lossy edits cost, on the part of the text that was not calibrated with."""
     if 'kv' in report.edits:
         report.kv = {'type': INT8, **compare(folder, before, target / DECODER_GRAPH, text)}
+    elif 'float16' in report.edits:
+        report.float16 = compare(folder, before, target / DECODER_GRAPH, text)
     if 'prefill' in report.edits:
         data = target / f'{PREFILL_GRAPH}.data'
         report.prefill = {'type': FAST, 'bytes': data.stat().st_size,

@@ -3,15 +3,23 @@
 """Open a model with its graphs made ready for this machine."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from lfm_ros.engine.files.folder import find_model
+from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
-from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import memory_of
 from lfm_ros.prepare.cache import ready
+from lfm_ros.prepare.manifest import read_manifest
+
+_log = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
@@ -19,7 +27,7 @@ def default_cache() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'lfm_ros'
 
 
-def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
+def open_prepared(path: str | Path | ModelFolder, options: ModelOptions = ModelOptions(),
                   with_text: bool = True, cache_dir: Path | None = None,
                   make: bool = True) -> Model:
     """
@@ -29,7 +37,23 @@ def open_prepared(path: str | Path, options: ModelOptions = ModelOptions(),
     :param make: whether to prepare them; without, they are used when they are there.
     :raises LfmError: as :class:`Model`.
     """
-    folder = find_model(path, options.variant, options.image_variant)
-    if list(options.providers) == [CPU]:
-        options = replace(options, prepared=ready(folder, cache_dir or default_cache(), make=make))
+    folder = path if isinstance(path, ModelFolder) else \
+        find_model(path, options.variant, options.image_variant)
+    provider = options.providers[0] if options.providers else ''
+    if list(options.providers) == [CPU] or memory_of([provider], {}).on_device:
+        options = replace(options, prepared=ready(
+            folder, cache_dir or default_cache(), make=make, provider=provider,
+            options=options.provider_options))
+    if options.prepared and (change := describe_change(read_manifest(options.prepared))):
+        _log.info(f'{folder.name} runs on {provider}: {change}')
     return Model(folder, options, with_text)
+
+
+def describe_change(manifest: Mapping[str, Any]) -> str:
+    """Return one sentence about what preparing did to the numbers of a model, or nothing."""
+    half = manifest.get('change', {}).get('float16')
+    if not half:
+        return ''
+    return ('its graph computes in float32, which GPUs do slowly, and was converted to float16; '
+            f'log-probabilities changed by {half["mean"]:.3f} on average and by '
+            f'{half["worst"]:.3f} at most on {half["tokens"]:.0f} tokens')

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 import re
 import shutil
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.session import session_options
 from lfm_ros.prepare.graph import Graph
 from lfm_ros.prepare.graph import is_external
@@ -32,7 +33,7 @@ _FOLDER_OF_WEIGHTS = 'session.model_external_initializers_file_folder_path'
 
 
 def save_optimized(graph: Graph, weights: Path, target: Path, reuse: bool = True,
-                   prepacked: bool = True) -> None:
+                   prepacked: bool = True, providers: Sequence[Any] = (CPU,)) -> None:
     """
     Write an optimised graph, and beside it its weights as kernels read them.
 
@@ -42,19 +43,21 @@ def save_optimized(graph: Graph, weights: Path, target: Path, reuse: bool = True
     :param target: file to write; the weights go to ``target`` with ``.data`` behind.
     :param prepacked: write weights also as kernels read them, or they make copies in memory.
         Compare the logits of the result with those of the original: see :func:`align`.
+    :param providers: for which it is optimised, as a session takes them.
     :raises Exception: what ONNX Runtime raises, when it cannot open the graph or write.
     """
-    _save(graph, weights, target, reuse, prepacked)
+    _save(graph, weights, target, reuse, prepacked, list(providers))
     if prepacked and Path(f'{target}.data').exists():
         align(target)
 
 
-def _save(graph: Graph, weights: Path, target: Path, reuse: bool, prepacked: bool) -> None:
+def _save(graph: Graph, weights: Path, target: Path, reuse: bool, prepacked: bool,
+          providers: list[Any]) -> None:
     content = graph.model.SerializeToString()
     options = _options(target, reuse, prepacked)
     options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(weights))
     try:
-        onnxruntime.InferenceSession(content, options, providers=[CPU])
+        onnxruntime.InferenceSession(content, options, providers=providers)
         return
     except Exception:  # a version without this setting, or files that are links to elsewhere
         remove([target, Path(f'{target}.data')])
@@ -65,7 +68,7 @@ def _save(graph: Graph, weights: Path, target: Path, reuse: bool, prepacked: boo
             (Path(name) / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(weights / file, Path(name) / file)
         onnxruntime.InferenceSession(str(source), _options(target, reuse, prepacked),
-                                     providers=[CPU])
+                                     providers=providers)
 
 
 def _options(target: Path, reuse: bool, prepacked: bool) -> onnxruntime.SessionOptions:

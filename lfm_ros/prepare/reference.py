@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.session import open_session
 from lfm_ros.engine.runtime.signature import BATCH
 from lfm_ros.engine.runtime.signature import DTYPES
@@ -90,16 +92,21 @@ class ReferenceSession:
 
 
 def open_reference(graph: Path, folder: ModelFolder, prepacked: bool = False,
-                   embed: Embed | None = None) -> ReferenceSession:
+                   embed: Embed | None = None, providers: Sequence[str] = (CPU,),
+                   options: Mapping[str, str] | None = None) -> ReferenceSession:
     """Open a graph of a model to run it for reference."""
+    def open_graph(reuse: bool) -> onnxruntime.InferenceSession:
+        return open_session(graph, providers, reuse=reuse, prepacked=prepacked,
+                            provider_options=options)
+
     try:
-        session = open_session(graph, prepacked=prepacked)
+        session = open_graph(reuse=True)
         reference = ReferenceSession(session, folder, embed)
         sample(reference)
     except Exception as error:  # ONNX Runtime raises a different class for every status
         if 're-use buffer' not in str(error):
             raise
-        session = open_session(graph, prepacked=prepacked, reuse=False)
+        session = open_graph(reuse=False)
         reference = ReferenceSession(session, folder, embed)
     reference.restart()
     return reference

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from lfm_ros.conversation.mission import Mission
 from lfm_ros.conversation.transcript import Transcript
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.runtime.buffers import HOST
 from lfm_ros.engine.vision.image import ImageSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -24,13 +25,16 @@ class MissionMemory:
 
     :param records: the missions, which others add and remove.
     :param empty_mission: the one that others begin as; it always stays.
-    :ivar limit: bytes that all of it may take; 0: no limit.
+    :ivar limit: bytes that all of it may take in the process; 0: no limit.
+    :ivar device_limit: likewise in memory of a device that is no part of the process.
     :ivar busy: the missions that are answered now; they are not evicted.
     """
 
     def __init__(self, model: Model, records: Mapping[str, MissionRecord], empty_mission: Mission,
-                 storage: Storage, durability: Durability, limit: int) -> None:
+                 storage: Storage, durability: Durability, limit: int,
+                 device_limit: int = 0) -> None:
         self.limit = limit
+        self.device_limit = device_limit
         self.busy: set[str] = set()
         self._model = model
         self._records = records
@@ -47,8 +51,14 @@ class MissionMemory:
         missions = [record.mission for record in records]
         features = model.vision.nbytes if model.vision else 0
         grammars = model.grammars.nbytes if model.grammar_engine_loaded else 0
-        return self._empty_mission.nbytes + sum(m.nbytes for m in missions if m) + features + \
-            grammars + self._storage.memory + unlogged
+        return _host_bytes(self._empty_mission) + sum(_host_bytes(m) for m in missions if m) + \
+            features + grammars + self._storage.memory + unlogged
+
+    @property
+    def device_nbytes(self) -> int:
+        """The bytes that states take on a device with memory of its own."""
+        missions = [record.mission for record in list(self._records.values())]
+        return self._empty_mission.device_nbytes + sum(m.device_nbytes for m in missions if m)
 
     def reserve(self, mission: Mission, tokens: int) -> None:
         """
@@ -57,8 +67,79 @@ class MissionMemory:
         :raises LfmError: OVER_BUDGET.
         """
         tokens = min(tokens, self._model.context_length)
-        self.free(mission.nbytes_at(tokens) - mission.nbytes, mission.mission_id)
+        on_device = mission.device_nbytes_at(tokens) - mission.device_nbytes
+        self.free_device(on_device, mission.mission_id)
+        self.free(mission.nbytes_at(tokens) - mission.nbytes - on_device, mission.mission_id)
         mission.state.reserve(tokens)
+
+    def reserve_copy(self, mission: Mission, *keep: str) -> None:
+        """
+        See that there is memory for a copy of a mission; evict others if need be.
+
+        :raises LfmError: OVER_BUDGET.
+        """
+        self.free_device(mission.device_nbytes, *keep)
+        self.free(_host_bytes(mission), *keep)
+
+    def reserve_new(self, mission: Mission, tokens: int, *keep: str) -> None:
+        """
+        See that there is memory for another mission like this one, with so many tokens.
+
+        :raises LfmError: OVER_BUDGET.
+        """
+        tokens = min(tokens, self._model.context_length)
+        on_device = mission.device_nbytes_at(tokens)
+        self.free_device(on_device, *keep)
+        self.free(mission.nbytes_at(tokens) - on_device, *keep)
+
+    def load(self, mission: Mission) -> None:
+        """
+        Bring the state of a mission back to the device, if it was offloaded.
+
+        :raises LfmError: OVER_BUDGET.
+        """
+        if mission.offloaded:
+            self.free_device(mission.device_nbytes_at(len(mission.ids)), mission.mission_id)
+            mission.move_to(self._model.memory)
+
+    def free_device(self, needed: int, *keep: str) -> None:
+        """
+        See that so many bytes more fit the limit of the device; offload missions if need be.
+
+        :raises LfmError: OVER_BUDGET.
+        """
+        if not self.device_limit or needed <= 0:
+            return
+        while self.device_nbytes + needed > self.device_limit:
+            if not self.offload_oldest(*keep):
+                raise LfmError(ErrorCode.OVER_BUDGET, f'this needs {in_mb(needed)} MB more on the '
+                               f'device, and missions use {in_mb(self.device_nbytes)} of '
+                               f'{in_mb(self.device_limit)} MB there: ask for fewer tokens, '
+                               'reset the mission, or raise memory.device_budget_mb')
+
+    def offload_oldest(self, *keep: str) -> bool:
+        """
+        Move the state that was used longest ago from the device to the host, or to the disk.
+
+        :returns: whether there was one; those that are answered now stay.
+        """
+        others = [record for record in self._records.values()
+                  if record.mission and record.mission.state.memory.on_device
+                  and record.mission_id not in self.busy.union(keep)]
+        if not others:
+            return False
+        record = min(others, key=lambda record: record.used)
+        assert record.mission
+        try:
+            if not self._model.memory.separate:
+                raise LfmError(ErrorCode.OVER_BUDGET, 'the host has no other memory')
+            self.free(record.mission.device_nbytes, record.mission_id, *keep)
+        except LfmError:
+            self.evict(record)
+        else:
+            record.mission.move_to(HOST)
+        self._model.memory.give_back()
+        return True
 
     def reserve_for_images(self, images: Sequence[ImageSource], mission_id: str) -> None:
         """
@@ -93,7 +174,9 @@ class MissionMemory:
                                f'missions use {in_mb(self.nbytes)} of {in_mb(self.limit)} MB: '
                                'ask for fewer tokens, reset the mission, or raise '
                                'memory.budget_mb')
-            self.evict(min(others, key=lambda record: record.used))
+            # One on a device has next to nothing in the memory of the process.
+            self.evict(min(others, key=lambda record: (
+                record.mission is not None and record.mission.device_nbytes > 0, record.used)))
 
     def evict(self, record: MissionRecord) -> None:
         """Free the memory of a mission; it is restored when it is needed."""
@@ -109,3 +192,9 @@ class MissionMemory:
                 mission.chunk_sizes + mission.pending_sizes, mission.entries, mission.slid,
                 mission.logged)
         record.mission = None
+
+
+def _host_bytes(mission: Mission) -> int:
+    """Return the bytes of a mission in the memory of the process."""
+    # Another thread may ask while the state changes between the two.
+    return max(0, mission.nbytes - mission.device_nbytes)

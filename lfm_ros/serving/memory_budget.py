@@ -3,6 +3,8 @@
 """How much memory missions may take, so that the process stays within its budget."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lfm_ros.conversation.restore_points import MAX_RESTORE_POINTS
 from lfm_ros.engine.model import Model
 from lfm_ros.errors import ErrorCode
@@ -10,11 +12,13 @@ from lfm_ros.errors import LfmError
 from lfm_ros.process import forget_peak
 from lfm_ros.process import peak_bytes
 from lfm_ros.process import rss_bytes
+from lfm_ros.serving.retention import RetentionPolicy
 
 MB = 1 << 20
 # For what comes and goes beside the states: segments of checkpoints while they are written or
 # read, messages, the log's cache. Measured: bench/budget.py.
 MARGIN = 32 * MB
+MIN_HOST_BYTES = 1 * MB  # of a mission whose state is on a device
 MIN_TOKENS = 512  # a budget in which no mission can get so long is of no use
 # Of the process that compiles and matches grammars: of itself and per token of the vocabulary.
 # Measured: 25 MB with 2,816 tokens, 80 MB with 65,536.
@@ -34,25 +38,51 @@ def in_mb(count: float) -> str:
     return f'{count / MB:.1f}' if count < 10 * MB else f'{count / MB:.0f}'
 
 
-def mission_budget(model: Model, budget_mb: int) -> int:
+def with_budgets(retention: RetentionPolicy, model: Model, budget_mb: int, device_budget_mb: int,
+                 free_before: int | None) -> RetentionPolicy:
+    """
+    Return a policy with the limits that follow from the budgets of the process and the device.
+
+    :param free_before: free memory of the device before the model was opened; None: unknown.
+    :raises LfmError: BUDGET_TOO_SMALL, with the arithmetic.
+    """
+    memory, shared = model.memory, 0
+    if device_budget_mb and memory.separate:
+        retention = replace(retention, device_bytes_limit=device_budget(
+            model, device_budget_mb, free_before))
+    if budget_mb and memory.on_device and not memory.separate:
+        model.warm_up()  # its lanes are taken from now on
+        free = memory.free_bytes()
+        if free is not None and free_before is not None:
+            shared = max(0, free_before - free)
+    if budget_mb:
+        retention = replace(retention, state_bytes_limit=mission_budget(
+            model, budget_mb, shared))
+    return retention
+
+
+def mission_budget(model: Model, budget_mb: int, shared_device_bytes: int = 0) -> int:
     """
     Return the bytes that all states may take together.
 
     The model is run once at the very end of a context: what it needs then it will not need later
     on top of what the process holds now.
 
+    :param shared_device_bytes: what the model takes of the host's memory through a device, which
+        is no part of the RSS.
     :raises LfmError: BUDGET_TOO_SMALL, with the arithmetic.
     """
     model.probe_peak_memory()
-    taken, budget = rss_bytes(), budget_mb * MB
+    taken, budget = rss_bytes() + shared_device_bytes, budget_mb * MB
     if model.vision:
         # What it needs while it encodes is given back then, and would be missing the next time.
         forget_peak()
         model.vision.probe_peak_memory()
-        taken = max(taken, peak_bytes())
+        taken = max(taken, peak_bytes() + shared_device_bytes)
         model.vision.release_idle()
-    state = model.new_state()
-    least = state.nbytes_at(min(MIN_TOKENS, model.context_length)) + mark_bytes(model)
+    least = _least_bytes(model)
+    if model.memory.separate:
+        least = MIN_HOST_BYTES  # its state is elsewhere
     available = budget - taken - MARGIN
     if available < 2 * least:  # the system prompt has a state, too
         wanted = (taken + MARGIN + 2 * least) // MB + 1
@@ -62,6 +92,38 @@ def mission_budget(model: Model, budget_mb: int) -> int:
                        f'{in_mb(2 * least)} MB: set it to {wanted} or more, or use a smaller '
                        'model')
     return available
+
+
+def device_budget(model: Model, budget_mb: int, free_before: int | None) -> int:
+    """
+    Return the bytes that all states may take together on a device with memory of its own.
+
+    :param free_before: its free memory before the model was opened; None: unknown, then only its
+        lanes are known to be taken beside the states.
+    :raises LfmError: BUDGET_TOO_SMALL, with the arithmetic.
+    """
+    model.probe_peak_memory()
+    model.warm_up()  # its lanes are taken from now on
+    free = model.memory.free_bytes()
+    taken = model.runner.lanes_nbytes
+    if free is not None and free_before is not None:
+        taken = max(taken, free_before - free)
+    least = _least_bytes(model)
+    available = budget_mb * MB - taken
+    if available < 2 * least:
+        wanted = (taken + 2 * least) // MB + 1
+        raise LfmError(ErrorCode.BUDGET_TOO_SMALL, f'memory.device_budget_mb is {budget_mb}, but '
+                       f'the model takes {in_mb(taken)} MB on the device and two missions of '
+                       f'{MIN_TOKENS} tokens take {in_mb(2 * least)} MB: set it to {wanted} or '
+                       'more, lower queue.parallel or model.context_length, or use a smaller '
+                       'model')
+    return available
+
+
+def _least_bytes(model: Model) -> int:
+    """Return the bytes of a mission of :data:`MIN_TOKENS`."""
+    state = model.new_state()
+    return state.nbytes_at(min(MIN_TOKENS, model.context_length)) + mark_bytes(model)
 
 
 def mark_bytes(model: Model) -> int:

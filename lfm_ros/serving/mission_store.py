@@ -57,7 +57,8 @@ class MissionStore:
         self.storage.save(self._empty_mission)
         self._durability = Durability(self.storage, self._records, self._empty_mission.digest)
         self.memory = MissionMemory(model, self._records, self._empty_mission, self.storage,
-                                    self._durability, retention.state_bytes_limit)
+                                    self._durability, retention.state_bytes_limit,
+                                    retention.device_bytes_limit)
         self.structured_output = StructuredOutput(model, self.memory)
         self.archives = Archives(model, self._records, self.storage, self._durability)
         self._find_missions()
@@ -77,7 +78,10 @@ class MissionStore:
         """Return a mission; it is restored if need be."""
         record = self._records.known(mission_id)
         record.used = self.storage.uptime
-        return record.mission or restore(record, self._empty_mission, self.storage, self.memory)
+        if record.mission is None:
+            return restore(record, self._empty_mission, self.storage, self.memory)
+        self.memory.load(record.mission)
+        return record.mission
 
     def get_or_create(self, mission_id: str) -> Mission:
         """Return a mission, new if need be."""
@@ -115,8 +119,7 @@ class MissionStore:
         :raises LfmError: UNSUPPORTED, PROMPT_TOO_LONG, OVER_BUDGET.
         """
         other = mission.with_tools(tools)
-        self.memory.free(other.state.nbytes_at(min(len(other.ids), self.model.context_length)),
-                         mission.mission_id)
+        self.memory.reserve_new(other, len(other.ids), mission.mission_id)
         other.before_cut = self.storage.flush
         return other
 
@@ -200,6 +203,7 @@ class MissionStore:
         """Return a mission in memory with something left to read, and not one of these."""
         return next((record.mission for record in self._records.values()
                      if record.mission and record.mission.pending_sizes
+                     and not record.mission.offloaded
                      and record.mission_id not in but), None)
 
     def maintain(self, idle_seconds: float) -> None:
@@ -268,7 +272,7 @@ class MissionStore:
     def _begin(self, mission_id: str, like: Mission, record: MissionRecord | None = None
                ) -> Mission:
         """Begin a mission as a copy of another; ``record``: of the one that it replaces."""
-        self.memory.free(like.nbytes, mission_id, like.mission_id)
+        self.memory.reserve_copy(like, mission_id, like.mission_id)
         mission = like.fork(mission_id)
         if record is None:
             record = self._records[mission_id] = MissionRecord(

@@ -47,6 +47,7 @@ class Request:
         self.number = 0  # in the order in which the scheduler took requests and other work
         self.grammar: Grammar | None = None  # of its answer, once the work on it has begun
         self.cancel_token = CancelToken()
+        self.retried = False  # because a device had no memory for it
         self.answer: Answer | None = None
         self.wake: Callable[[], None] = lambda: None  # of the scheduler that holds it
         self._seq = 0

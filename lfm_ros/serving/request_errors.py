@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 
+from lfm_ros.engine.runtime.ort_errors import DeviceLostError
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.serving.request import Request
@@ -67,6 +68,9 @@ def hung() -> LfmError:
 
 def ended(error: BaseException) -> LfmError:
     """Return the error of a request to a thread of the model that has ended."""
+    if isinstance(error, DeviceLostError):
+        return error
+    _log.critical('the model thread has ended', exc_info=error)
     return LfmError(ErrorCode.MODEL_HUNG, f'the model thread has ended ({type(error).__name__}: '
                     f'{error}): restart the process, which restores its missions from '
                     'missions.dir')

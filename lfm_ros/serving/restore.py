@@ -24,8 +24,7 @@ def restore(record: MissionRecord, empty_mission: Mission, storage: Storage,
     """
     model = empty_mission.model
     found = record.unlogged_transcript or storage.read(record.mission_id)
-    memory.free(empty_mission.nbytes_at(min(len(found.ids), model.context_length)),
-                record.mission_id)
+    memory.reserve_new(empty_mission, len(found.ids), record.mission_id)
     if not found.entries:
         mission = empty_mission.fork(record.mission_id)
     elif found.fingerprint != model.folder.fingerprint or \

@@ -22,6 +22,7 @@ class RetentionPolicy:
     :param checkpoint_turns: turns after which a state is stored; 0: not because of turns.
     :param checkpoint_idle: seconds without work after which it is; 0: not because of idleness.
     :param state_bytes_limit: bytes that all states may take together; 0: no limit.
+    :param device_bytes_limit: likewise on a device with memory of its own.
     """
 
     max_missions: int = 64
@@ -31,6 +32,7 @@ class RetentionPolicy:
     checkpoint_turns: int = 8
     checkpoint_idle: float = 10.0
     state_bytes_limit: int = 0
+    device_bytes_limit: int = 0
 
     def expires(self, mission_id: str, idle_seconds: float) -> bool:
         """Return whether a mission that was idle for so long has expired."""

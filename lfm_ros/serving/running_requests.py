@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 import time
 
+from lfm_ros.engine.runtime.ort_errors import DeviceLostError
+from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.serving import request_errors
 from lfm_ros.serving.constraints import GrammarPending
+from lfm_ros.serving.memory_budget import in_mb
 from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import RequestDefaults
 from lfm_ros.serving.request import Request
@@ -99,10 +102,16 @@ class RunningRequests:
         """Decode one token for each of several requests in one run of the model."""
         if len(batch) < 2:
             return
+        store, states = self._store, [each.generation.state for each in batch]
+        tokens = [each.generation.ids[-1] for each in batch]
         try:
-            rows = self._store.model.runner.decode_batch(
-                [each.generation.state for each in batch],
-                [each.generation.ids[-1] for each in batch])
+            try:
+                rows = store.model.runner.decode_batch(states, tokens)
+            except LfmError as error:  # none of them has changed
+                if error.code != ErrorCode.OUT_OF_MEMORY or \
+                        not store.model.memory.on_device or not store.memory.offload_oldest():
+                    raise
+                rows = store.model.runner.decode_batch(states, tokens)
         except BaseException as error:  # of each of them
             for each in batch:
                 self._end(each, error)
@@ -118,12 +127,30 @@ class RunningRequests:
             self.full = True  # until an answer is complete
         except GrammarPending:
             self._wait_again(running)
+        except LfmError as error:
+            if error.code == ErrorCode.OUT_OF_MEMORY:
+                self._out_of_memory(running, error)
+            else:
+                self._end(running, error)
         except BaseException as error:  # a panic in a library is no Exception
             self._end(running, error)
         else:
             if complete:
                 self._remove(running)
                 running.complete()
+
+    def _out_of_memory(self, running: RunningRequest, error: LfmError) -> None:
+        """Have a request for which a device lacked memory wait again, once, with more of it."""
+        store, request = self._store, running.request
+        if not store.model.memory.on_device:
+            self._end(running, error)
+        elif running.decoding or request.retried or \
+                not store.memory.offload_oldest(running.mission_id):
+            self._end(running, LfmError(error.code, f'{error.message}; missions take '
+                                        f'{in_mb(store.memory.device_nbytes)} MB on the device'))
+        else:
+            request.retried = True
+            self._wait_again(running)
 
     def _wait_again(self, running: RunningRequest) -> None:
         running.undo()
@@ -132,6 +159,9 @@ class RunningRequests:
 
     def _end(self, running: RunningRequest, error: BaseException) -> None:
         self._remove(running)
+        if isinstance(error, DeviceLostError):  # nothing can be undone there
+            running.refuse(error)
+            raise error
         try:
             running.fail(self._to_error(error))
         except BaseException as another:  # the state is not what it was, so nothing can go on

@@ -207,7 +207,6 @@ class Scheduler:
         try:
             self._loop()
         except BaseException as error:
-            _log.critical('the model thread has ended', exc_info=error)
             self._abandon(request_errors.ended(error))
         finally:
             if self._watchdog:
@@ -218,6 +217,8 @@ class Scheduler:
         idle_since = maintained = time.monotonic()
         while True:
             self._service_requests()
+            if lost := self.store.model.lost:  # in a job, say
+                raise lost
             now = time.monotonic()
             if now - maintained >= MAINTENANCE_PERIOD:
                 self._maintain(now - idle_since)
@@ -257,15 +258,13 @@ class Scheduler:
 
     def _abandon(self, error: LfmError | None = None) -> None:
         """Answer all requests in the place of a thread that hangs or has ended."""
-        error = error or request_errors.hung()
         with self._change:
-            self.hung = error
+            self.hung = error = error or request_errors.hung()
             self._stopping = True
             waiting, jobs = self._queue.clear(), self._jobs.clear()
         self._running.refuse_all(error)
-        for request in (*waiting, *self._admitted):
-            if request.answer is None:
-                request.fail(error)
+        for request in [r for r in (*waiting, *self._admitted) if r.answer is None]:
+            request.fail(error)
         for job in jobs:
             job.fail(error)
         self._ended.set()

@@ -155,6 +155,8 @@ class Storage:
                 if count:
                     start, parent = mission.tokens_of(count), entries[count - 1].digest
                 break
+        if mission.state.memory.on_device:
+            self._writer.flush()  # its rows are copies: one of them at a time
         self._writer.submit(Snapshot(mission.digest, parent, start, len(mission.ids),
                                      mission.state.rows(start), mission.state.copy_conv_state()))
 

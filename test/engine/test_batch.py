@@ -6,10 +6,12 @@ from __future__ import annotations
 from contextlib import closing
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 import json
 import re
 import threading
 
+import device_memory
 from lfm_ros.engine.chunks import BATCHED
 from lfm_ros.engine.decoding.limits import Limits
 from lfm_ros.engine.model import Model
@@ -43,17 +45,20 @@ MISSIONS = ('a', 'b', 'c', 'd')
 
 
 @pytest.fixture(scope='module', params=NAMES)
-def model(request, tmp_path_factory):
+def model(request, tmp_path_factory, memory_kind):
     return prepared(request.param, tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture(scope='module')
-def small(tmp_path_factory):
+def small(tmp_path_factory, memory_kind):
     return prepared(DEFAULT, tmp_path_factory.mktemp('model'))
 
 
 def prepared(name, target, **options):
-    graph, _ = edited(name, target, edit_losslessly)
+    edit = edit_losslessly
+    if device_memory.is_device():  # there lanes need no edit
+        edit = partial(edit_losslessly, lanes=1)
+    graph, _ = edited(name, target, edit)
     return Model(graph.parent, ModelOptions(threads=1, prefill_chunk=32, **options))
 
 
@@ -257,10 +262,10 @@ def test_one_mission_alone_uses_no_company(small):
         assert BATCHED not in mission_of(scheduler, 'a').chunk_sizes
 
 
-def test_a_model_that_was_not_prepared_answers_one_at_a_time():
+def test_a_model_that_was_not_prepared_answers_one_at_a_time_on_the_host(memory_kind):
     model = Model(MODELS / DEFAULT, ModelOptions(threads=1))
     with scheduling(model) as scheduler:
-        assert scheduler.parallel == 1
+        assert scheduler.parallel == (1 if memory_kind == device_memory.HOST_KIND else 4)
         answers = ask_all(scheduler, {name: 'Where?' for name in MISSIONS})
     assert all(answer.error_code == ErrorCode.NONE for answer in answers)
 
@@ -269,6 +274,8 @@ def test_stepping_together_touches_no_other_rows(small):
     runner, states = small.runner, [small.new_state() for _ in range(3)]
     for place, state in enumerate(states):
         runner.run(state, [5, 6, 7][:place + 1])
+    runner.decode_batch(states, [8, 9, 10])  # where they stay
+    for state in states:
         for buffer in state.key_value:
             buffer.write(state.position + 1, np.full_like(buffer.read(state.position + 1), 42.0))
     before = [[buffer.read(0, s.position).copy() for buffer in s.key_value] for s in states]

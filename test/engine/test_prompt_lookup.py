@@ -12,7 +12,7 @@ from lfm_ros.engine.decoding.limits import Limits
 from lfm_ros.engine.decoding.prompt_lookup import PromptLookup
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
-from lfm_ros.engine.runtime.runner import SHORT
+from lfm_ros.engine.runtime.prepared_runs import SHORT
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.prepare.pipeline import edit_losslessly
 import numpy as np
@@ -45,7 +45,7 @@ class Scripted:
 
 
 @pytest.fixture(scope='module')
-def models(tmp_path_factory):
+def models(tmp_path_factory, memory_kind):
     """Return a function that opens a prepared model, with guesses and without."""
     found = {}
 

@@ -53,7 +53,7 @@ def arrays(state):
 
 def slid(model, start=START, count=COUNT):
     state = read(model, IDS[:END])
-    state.slide(start, count, model.rotary.rotate)
+    state.slide(start, count, model.rotary.cos_sin)
     return state
 
 
@@ -128,7 +128,7 @@ def test_shared_and_growing_states_slide_to_the_same_numbers(model):
     state = read(model, IDS[:END])
     growing.load(state.arrays(), END)
     for each in (state, growing):
-        each.slide(START, COUNT, model.rotary.rotate)
+        each.slide(START, COUNT, model.rotary.cos_sin)
     assert_same(arrays(state), arrays(growing))
     assert all(buffer.rows == END - COUNT for buffer in growing.key_value)
 
@@ -152,7 +152,7 @@ def test_generation_goes_on_after_every_slide(model):
     state = read(model, IDS[:model.context_length])
     room = state.capacity
     for _ in range(3):
-        state.slide(START, COUNT, model.rotary.rotate)
+        state.slide(START, COUNT, model.rotary.cos_sin)
         assert state.position == model.context_length - COUNT
         if state.shared:
             assert state.capacity == room
@@ -165,7 +165,7 @@ def test_generation_goes_on_after_every_slide(model):
 @pytest.mark.usefixtures('shared')
 def test_two_slides_are_close_to_one(model):
     twice = slid(model, count=30)
-    twice.slide(START, COUNT - 30, model.rotary.rotate)
+    twice.slide(START, COUNT - 30, model.rotary.cos_sin)
     expected = slid(model).arrays()
     for name, found in twice.arrays().items():
         assert_close(model, found, expected[name])
@@ -176,10 +176,10 @@ def test_a_mark_behind_the_cut_moves_along(model):
     state = read(model, IDS[:150])
     mark = state.mark()
     read(model, IDS[150:END], state)
-    state.slide(START, COUNT, model.rotary.rotate)
+    state.slide(START, COUNT, model.rotary.cos_sin)
     state.restore(mark.moved(COUNT))
     expected = read(model, IDS[:150])
-    expected.slide(START, COUNT, model.rotary.rotate)
+    expected.slide(START, COUNT, model.rotary.cos_sin)
     assert state.position == expected.position == 150 - COUNT
     assert_same(arrays(state), arrays(expected))
     assert np.array_equal(model.runner.run(state, [99]).copy(), model.runner.run(expected, [99]))
@@ -191,7 +191,7 @@ def test_a_range_outside_of_the_state_is_refused_and_changes_nothing(model, star
     state = read(model, IDS[:20])
     before = arrays(state)
     with pytest.raises(ValueError):
-        state.slide(start, count, model.rotary.rotate)
+        state.slide(start, count, model.rotary.cos_sin)
     assert state.position == 20
     assert_same(arrays(state), before)
 
@@ -200,10 +200,10 @@ def test_a_range_outside_of_the_state_is_refused_and_changes_nothing(model, star
 def test_the_end_and_the_whole_can_be_dropped_too(model):
     state = read(model, IDS[:20])
     before = arrays(state)
-    state.slide(15, 5, model.rotary.rotate)
+    state.slide(15, 5, model.rotary.cos_sin)
     for name, array in state.arrays().items():
         assert np.array_equal(array, before[name][:, :, :15])
-    state.slide(0, 15, model.rotary.rotate)
+    state.slide(0, 15, model.rotary.cos_sin)
     assert state.position == 0
 
 
@@ -217,7 +217,7 @@ def test_a_long_state_slides_in_pieces_and_takes_no_second_one():
     before = arrays(state)
     tracemalloc.start()
     try:
-        state.slide(START, 5000, rotary.rotate)
+        state.slide(START, 5000, rotary.cos_sin)
         assert tracemalloc.get_traced_memory()[1] < state.nbytes / 50
     finally:
         tracemalloc.stop()

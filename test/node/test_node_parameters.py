@@ -127,6 +127,7 @@ def test_parameters_come_from_a_file(tmp_path: Path) -> None:
     ({'sampling__temperature': 77.0}, 'sampling.temperature'),
     ({'sampling__temperature': '.nan'}, 'sampling.temperature'),
     ({'sampling__repetition_penalty': 0.01}, 'sampling.repetition_penalty'),
+    ({'model__provider_options': '[device_id]'}, 'name=value'),
 ])
 def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
         values: dict[str, Any], word: str) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from gpu_support import CPU
@@ -14,7 +16,10 @@ from gpu_support import FAULTS
 from gpu_support import TENSORRT
 from lfm_ros import msg
 from lfm_ros import srv
+from lfm_ros.node.main import HUNG
 from node_client import Client
+from node_client import result_of
+from node_support import DEADLINE
 from node_support import NodeProcess
 from node_support import parameters
 from node_support import ROOT
@@ -89,6 +94,45 @@ def test_configure_fails_where_nothing_else_may_be_tried(values: dict[str, Any])
             client.wait_until(lambda: 'configure failed' in node.log, 'the refusal')
             assert f'[{R.PROVIDER_UNAVAILABLE}]' in node.log
             assert client.ask('What?').error_code == R.NOT_ACTIVE
+        node.stop()
+    finally:
+        node.close()
+
+
+@pytest.mark.parametrize('call', [1, 4])
+def test_a_gpu_that_fails_for_good_ends_the_process_and_the_next_one_remembers(
+        call: int, tmp_path: Path) -> None:
+    with running_node() as client:  # one that was never interrupted
+        wanted = [client.ask(prompt, mission_id='kept', max_tokens=12).text
+                  for prompt in ('What?', 'Go on.')]
+    gpu = {'model__providers': f'[{CUDA}]', 'model__prefill_chunk': 16}
+    with running_node(program=program('none'), check_end=False, missions__dir=tmp_path,
+                      model__prepare=False, **gpu) as client:
+        diagnostics = client.subscribe(DiagnosticArray, '/diagnostics')
+        assert client.ask('What?', mission_id='kept', max_tokens=12).text == wanted[0]
+        goal = client.generate(f'(lost {call}) Go on.', mission_id='kept', max_tokens=12)
+        goal.accept()
+        waiting = client.ask_later('And?', mission_id='kept')
+        status, response = goal.end()
+        assert (status, response.error_code) == (GoalStatus.STATUS_ABORTED, R.MODEL_HUNG)
+        assert 'the GPU has failed' in response.error_msg
+        assert result_of(waiting, 'answer').response.error_code == R.MODEL_HUNG
+        told = diagnostics.wait(lambda d: d.status[0].level == DiagnosticStatus.ERROR)[0]
+        assert told.status[0].message == response.error_msg
+        assert client.node_process.process.wait(DEADLINE) == HUNG
+        assert 'Traceback' not in client.node_process.log
+    with running_node(missions__dir=tmp_path) as client:
+        assert client.missions()['kept'].turns == 1
+        again = client.ask('Go on.', mission_id='kept', max_tokens=12)
+        assert (again.error_code, again.text) == (R.NONE, wanted[1])
+
+
+def test_options_for_the_cpu_are_refused_with_a_sentence() -> None:
+    node = NodeProcess(*parameters(
+        model__path=MODEL, model__provider_options='[device_id=0]', model__providers=f'[{CPU}]'))
+    try:
+        with Client(node.domain) as client:
+            client.wait_until(lambda: 'has no options' in node.log, 'the refusal')
         node.stop()
     finally:
         node.close()

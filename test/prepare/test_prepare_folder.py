@@ -165,7 +165,7 @@ def test_what_this_graph_cannot_be_is_refused(tmp_path):
             kv='int8')
     refused(ErrorCode.UNSUPPORTED, '--prefill', 'MatMulNBits', out=tmp_path / 'out',
             prefill='fast')
-    refused(ErrorCode.INVALID_VALUE, '--slots', out=tmp_path / 'out', lanes=1)
+    refused(ErrorCode.INVALID_VALUE, '--slots', out=tmp_path / 'out', lanes=0)
 
 
 def test_a_text_that_is_too_short_or_missing_is_refused(tmp_path):

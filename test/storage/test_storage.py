@@ -128,6 +128,7 @@ def test_eviction_changes_no_answer(place, spoil, cipher):  # noqa: F811
     for round_ in range(30):
         name = 'abcdef'[round_ * round_ % 6]
         if round_ == 20:
+            twins.store.storage.flush()  # or a checkpoint is written beside it
             spoil(place)
         twins.tell(name, f'{WORDS[round_ % 5]} {round_}')
         assert twins.store.memory.nbytes <= twins.store.memory.limit

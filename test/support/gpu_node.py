@@ -6,7 +6,8 @@ A node on a machine with a GPU that fails, for the tests.
     gpu_node.py FAULT --ros-args ...
 
 The fault is one of gpu_support, or ``none``. With ``(full 3)`` in the prompt the GPU has memory
-for two more calls, and again when the next prompt comes.
+for two more calls, and again when the next prompt comes; with ``(lost 3)`` it fails for good after
+two more.
 """
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ def begin(self: RunningRequests, request: Request, defaults: RequestDefaults) ->
     """Begin to answer as ever, and do to the GPU what the prompt asks for."""
     found = re.search(r'\(full (\d+)\)', request.query.prompt)
     _gpu.memory_for = int(found[1]) - 1 if found else -1
+    if found := re.search(r'\(lost (\d+)\)', request.query.prompt):
+        _gpu.lives_for = int(found[1]) - 1
     _begin(self, request, defaults)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+import device_memory
 from lfm_ros.conversation.mission import Mission
 from lfm_ros.conversation.transcript import tokens_in
 from lfm_ros.engine.chunks import BATCHED
@@ -26,6 +27,9 @@ from lfm_ros.serving.turn import Turn
 import numpy as np
 import onnxruntime
 import pytest
+
+if device_memory.is_device():  # in a process that a test started
+    device_memory.install(setattr)
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / 'test' / 'models'
@@ -50,9 +54,13 @@ def folder(name: str = DEFAULT) -> Path:
     return MODELS / name
 
 
-@lru_cache(maxsize=None)
 def open_model(name: str = DEFAULT, **options: Any) -> Model:
     """Open a fixture model once; what it holds does not change, its states do."""
+    return _open_model(os.environ.get(device_memory.VARIABLE), name, **options)
+
+
+@lru_cache(maxsize=None)
+def _open_model(_: str | None, name: str, **options: Any) -> Model:
     return Model(folder(name), ModelOptions(threads=1, **options))
 
 

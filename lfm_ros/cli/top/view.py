@@ -72,12 +72,16 @@ class View:
         if failure:
             table.add_row('', plain(failure, 'bold red'))
         limit = f' of {size(status.state_bytes_limit)}' if status.state_bytes_limit else ''
+        device = f', on the GPU {size(status.device_bytes)}' if status.device_bytes else ''
+        if status.device_bytes_limit:
+            device += f' of {size(status.device_bytes_limit)}'
         kept = plain(status.durability_error, 'yellow') if status.durability_error else \
             f'{size(status.stored_bytes)} of checkpoints' if status.durable else \
             'nothing: missions end with the node'
         running = f', answering {status.running_request_id}' if status.running_request_id else ''
         for name, text in (
-                ('memory', f'{size(status.rss_bytes)}, states {size(status.state_bytes)}{limit}'),
+                ('memory', f'{size(status.rss_bytes)}, states {size(status.state_bytes)}{limit}'
+                 + device),
                 ('stored', kept),
                 ('queue', plain(f'{status.queue_length} of {status.queue_size} wait{running}')),
                 ('speed', f'{status.tokens_per_second:.1f} tokens/s'),

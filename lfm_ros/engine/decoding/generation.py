@@ -14,7 +14,7 @@ from lfm_ros.engine.decoding.prompt_lookup import PromptLookup
 from lfm_ros.engine.grammar.matcher import Matcher
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.runtime.ort_runs import CancelToken
-from lfm_ros.engine.runtime.runner import SHORT
+from lfm_ros.engine.runtime.prepared_runs import SHORT
 from lfm_ros.engine.runtime.state import State
 from lfm_ros.engine.sampling import Sampler
 from lfm_ros.engine.sampling import Sampling

@@ -43,8 +43,6 @@ class BatchDecoder:
         :returns: logits ``[states, vocabulary]`` of the graph's type; valid until the next run.
         :raises Exception: what ONNX Runtime raises.
         """
-        for state in states:
-            state.reserve(state.position + 1)
         batch = self._binding
         if batch is None or not batch.fit(states):
             # The old one goes first: it holds the buffers of its states.

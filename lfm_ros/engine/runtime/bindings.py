@@ -9,6 +9,8 @@ from dataclasses import field
 from typing import Any
 
 from lfm_ros.engine.runtime.buffers import Buffer
+from lfm_ros.engine.runtime.buffers import HOST
+from lfm_ros.engine.runtime.buffers import HostMemory
 from lfm_ros.engine.runtime.signature import BATCH
 from lfm_ros.engine.runtime.signature import GraphSignature
 from lfm_ros.engine.runtime.signature import LANE
@@ -28,10 +30,17 @@ LONG_CONTEXT = 8192
 
 @dataclass(frozen=True)
 class OpenGraph:
-    """A graph that is open in ONNX Runtime."""
+    """
+    A graph that is open in ONNX Runtime.
+
+    :param memory: where its states are.
+    :param captures: whether a GPU can capture its runs and replay them.
+    """
 
     session: onnxruntime.InferenceSession
     signature: GraphSignature
+    memory: HostMemory = HOST
+    captures: bool = False
 
 
 @dataclass
@@ -51,12 +60,14 @@ class PreparedRun:
     kept: list[np.ndarray] = field(default_factory=list)  # what the binding only has addresses of
 
 
-def prepare(graph: OpenGraph, state: State, count: int, keep: np.ndarray,
-            logits: np.ndarray | None, history: Sequence[Buffer] = ()) -> PreparedRun:
+def prepare(graph: OpenGraph, state: State, count: int, logits: np.ndarray | None,
+            history: Sequence[Buffer] = ()) -> PreparedRun:
     """
     Return a run that reads so many tokens into one state.
 
-    :param keep: how many rows of logits come out, where the graph has an input for that.
+    Inputs that change from run to run are still to be bound: for a device ONNX Runtime copies
+    them when they are bound.
+
     :param logits: where they go; None: ONNX Runtime allocates them.
     :param history: where the columns go from which conv states are cut, or nothing.
     """
@@ -64,9 +75,6 @@ def prepare(graph: OpenGraph, state: State, count: int, keep: np.ndarray,
     tokens = np.zeros((1, count, sig.hidden) if sig.hidden else (1, count), sig.ids_dtype)
     run = PreparedRun(graph.session.io_binding(), tokens)
     binding = run.binding
-    bind_in(binding, sig.ids, tokens)
-    if sig.keep:
-        bind_in(binding, sig.keep, keep)
     for tensor, now, after in zip(sig.conv, state.conv_state, state.next_conv_state):
         now.bind_input(binding, tensor.name)
         after.bind_output(binding, tensor.output)
@@ -77,12 +85,12 @@ def prepare(graph: OpenGraph, state: State, count: int, keep: np.ndarray,
     for tensor, past in zip(sig.key_value, state.key_value):
         present = past
         if not state.shared:
-            present = _buffer_like(past, state.position + count)
+            present = past.like(state.position + count)
             run.grown.append(present)
         past.bind_input(binding, tensor.name)
         present.bind_output(binding, tensor.output)
         if prefill_attention:
-            run.added.append(_buffer_like(past, count))
+            run.added.append(past.like(count))
             run.added[-1].bind_output(binding, f'{ROWS}{tensor.layer}.{tensor.kind}')
     if sig.long:
         _bind_value(run, PREFILL_ATTENTION, np.array(prefill_attention))
@@ -112,11 +120,6 @@ def _bind_no_batch(run: PreparedRun, sig: GraphSignature) -> None:
 def _bind_value(run: PreparedRun, name: str, value: np.ndarray) -> None:
     bind_in(run.binding, name, value)
     run.kept.append(value)
-
-
-def _buffer_like(buffer: Buffer, rows: int) -> Buffer:
-    """Return one for as many rows."""
-    return Buffer((*buffer.shape[:2], rows, buffer.shape[3]), buffer.dtype)
 
 
 def bind_in(binding: Any, name: str, array: np.ndarray,

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from lfm_ros.files import read_file
 from lfm_ros.files import replace_file
 
+# Tokens; on a CPU the size of chunks hardly changes the speed.
+PREFILL_CHUNK = 64
 FILE = 'abilities.json'
 _MAX_FILE_BYTES = 1 << 20  # bytes
 # Keys of the file that have older names.
@@ -27,6 +29,8 @@ class Capabilities(NamedTuple):
     :ivar shared: keys and values can be appended in place.
     :ivar can_rollback: the last tokens of a run can be rolled back.
     :ivar rows_independent: several states can be decoded in one run.
+    :ivar captured: a GPU can replay a run of one token, with the same logits.
+    :ivar prefill_chunk: tokens of a prompt that are best read in one run.
     """
 
     vocabulary: int
@@ -35,6 +39,8 @@ class Capabilities(NamedTuple):
     shared: bool
     can_rollback: bool
     rows_independent: bool
+    captured: bool = False
+    prefill_chunk: int = PREFILL_CHUNK
 
 
 def read_capabilities(folder: Path, session: str) -> Capabilities | None:

@@ -9,13 +9,15 @@ import time
 from typing import Any
 from typing import TypeVar
 
+from lfm_ros.engine.runtime.ort_errors import DeviceLostError
 from lfm_ros.engine.runtime.ort_errors import run_error
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import onnxruntime
 
 _FATAL_ONLY = 4
-_SHRINK = 'memory.enable_memory_arena_shrinkage'
+_NO_CAPTURE = -1
+SHRINK = 'memory.enable_memory_arena_shrinkage'
 
 Result = TypeVar('Result')
 
@@ -29,9 +31,9 @@ class CancelToken:
 
     def __init__(self) -> None:
         # Resetting an entry puts a warning into the log, so there are two of them.
-        self._options = _run_options()
-        self._shrinking = _run_options()
-        self._shrinking.add_run_config_entry(_SHRINK, 'cpu:0')
+        self._options = run_options()
+        self._shrinking = run_options()
+        self._shrinking.add_run_config_entry(SHRINK, 'cpu:0')
         self.is_set = False
         self._overdue = 0.0
 
@@ -69,9 +71,16 @@ class CancelToken:
             options.terminate = True
 
 
-def _run_options() -> Any:
+def run_options(capture: int | None = None) -> Any:
+    """
+    Return the options of a run.
+
+    :param capture: the number by which a GPU captures it, the first time, and replays it later;
+        None: it does not.
+    """
     options = onnxruntime.RunOptions()
     options.log_severity_level = _FATAL_ONLY
+    options.add_run_config_entry('gpu_graph_id', str(_NO_CAPTURE if capture is None else capture))
     return options
 
 
@@ -110,10 +119,12 @@ class OrtRuns:
     Makes the runs of all graphs of one model and of its tokenizer, one at a time.
 
     :ivar current: the one in progress; replaced whole, as other threads read it.
+    :ivar lost: why the device of these graphs does no more work; None: it does.
     """
 
     def __init__(self) -> None:
         self.current: OrtRun | None = None
+        self.lost: DeviceLostError | None = None
 
     def run(self, work: Callable[[Any], Result], cancel_token: CancelToken | None = None,
             what: str = 'model', shrink: bool = False) -> Result:
@@ -133,7 +144,10 @@ class OrtRuns:
         except (KeyboardInterrupt, SystemExit, LfmError):
             raise
         except BaseException as error:  # one class for every status, and panics of Rust
-            raise run.cancel_token.reason() or run_error(error, what) from error
+            found = run.cancel_token.reason() or run_error(error, what)
+            if isinstance(found, DeviceLostError):
+                self.lost = found
+            raise found from error
         finally:
             self.current = None
             run.end()

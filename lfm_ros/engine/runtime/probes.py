@@ -3,6 +3,9 @@
 """Probe what a graph can do: its name and metadata do not count."""
 from __future__ import annotations
 
+import time
+
+from lfm_ros.engine.runtime.capabilities import PREFILL_CHUNK
 from lfm_ros.engine.runtime.ort_errors import BufferReuseError
 from lfm_ros.engine.runtime.runner import Runner
 from lfm_ros.errors import ErrorCode
@@ -13,6 +16,10 @@ import numpy as np
 # Rounding of activations to int8 may amplify a last bit up to 0.2 in models with random weights;
 # a row that reads another state than its own is off by about 1.
 NEAR = 0.5
+# What a chunk of a prompt may be on a device: tokens, seconds, and the speed of twice as many.
+LARGEST_CHUNK = 4096
+MAX_RUN_SECONDS = 0.1
+WORTH = 1.2
 
 
 def probe(runner: Runner) -> None:
@@ -34,9 +41,15 @@ def probe(runner: Runner) -> None:
     found = found._replace(shared=can_share(runner))
     runner.use(found)
     found = found._replace(can_rollback=can_rollback(runner))
+    if runner.memory.on_device and found.reads_many:
+        found = found._replace(prefill_chunk=best_chunk(runner))
+    runner.use(found)
+    if runner.can_have_lanes:
+        found = found._replace(captured=replays(runner))
     runner.use(found._replace(rows_independent=True))
-    if runner.max_batch_size and not rows_independent(runner):
+    if not (runner.max_batch_size and rows_independent(runner)):
         runner.use(found)
+    runner.close_unused_lanes()
 
 
 def can_continue(runner: Runner, ids: list[int]) -> bool:
@@ -107,6 +120,51 @@ def can_rollback(runner: Runner) -> bool:
     return all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
+def best_chunk(runner: Runner) -> int:
+    """
+    Return how many tokens of a prompt are best read in one run on a device.
+
+    A GPU reads hundreds of tokens in the time of a few; each doubling must be worth its memory,
+    and make other requests wait no longer than :data:`MAX_RUN_SECONDS`.
+    """
+    best, best_speed = PREFILL_CHUNK, 0.0
+    size = PREFILL_CHUNK
+    while size <= min(LARGEST_CHUNK, runner.limit):
+        try:
+            runner.run(runner.new_state(), [0] * size)  # memory is found and kernels are chosen
+            started = time.monotonic()
+            runner.run(runner.new_state(), [0] * size)
+        except LfmError:  # there is no memory for that many
+            break
+        seconds = time.monotonic() - started
+        if size / seconds < best_speed * WORTH or seconds > MAX_RUN_SECONDS and best_speed:
+            break
+        best, best_speed = size, size / seconds
+        size *= 2
+    return best
+
+
+def replays(runner: Runner) -> bool:
+    """Return whether decode steps in a lane give the same bits as runs with other addresses."""
+    known = runner.capabilities
+    states = [runner.new_state() for _ in range(2)]
+    try:
+        for state in states:
+            runner.run(state, [1, 2, 3])
+        for token in range(4, 10):  # both sets of conv states, captured and replayed
+            runner.use(known)
+            expected = runner.run(states[0], [token]).copy()
+            runner.use(known._replace(captured=True))
+            if not np.array_equal(runner.run(states[1], [token]), expected):
+                return False
+    except LfmError:
+        return False
+    finally:
+        runner.use(known)
+    ours, theirs = (state.arrays() for state in states)
+    return all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
 def rows_independent(runner: Runner) -> bool:
     """
     Return whether each state of a batch gets the logits that it would get alone.
@@ -120,14 +178,23 @@ def rows_independent(runner: Runner) -> bool:
         runner.run(state, [1 + place, 2, 3][:1 + place % 3])
     marks = [state.mark() for state in states]
     try:
-        alone = [runner.run(s, [t, 0], every=True)[0].copy() for s, t in zip(states, tokens)]
+        alone = []
+        for state, mark, token in zip(states, marks, tokens):
+            for next_token in (token, token + 20):  # what was bound once must be read again
+                rows = [next_token] if runner.head_pruned else [next_token, 0]
+                alone.append(runner.run(state, rows, every=True)[0].copy())
+                state.restore(mark)
+                runner.run(state, [token])
         for count in sizes:
             found = []
             for order in (1, -1):
                 for state, mark in zip(states, marks):
                     state.restore(mark)
-                logits = runner.decode_batch(states[:count][::order], tokens[:count][::order])
-                found.append(logits[::order].copy())
+                some, steps = states[:count][::order], []
+                for more in (0, 20):
+                    logits = runner.decode_batch(some, [t + more for t in tokens[:count][::order]])
+                    steps.append(logits[::order].copy())
+                found.append(np.stack(steps, axis=1).reshape(2 * count, -1))
             first, second = found
             if not np.array_equal(first, second):
                 return False

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.runtime.buffers import CosSin
+from lfm_ros.engine.runtime.buffers import rotate
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
@@ -50,15 +52,12 @@ class Rotary:
         :param keys: float ``[1, heads, rows, head_dim]``; computed in float32.
         :param by: positions; negative: earlier.
         """
-        half = len(self.frequencies)
+        return rotate(keys, self.cos_sin(by))
+
+    def cos_sin(self, by: int) -> CosSin:
+        """Return the cosines and sines, float32 ``[half]``, of so many positions later."""
         angles = by * self.frequencies
-        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-        low = keys[..., :half].astype(np.float32)
-        high = keys[..., half:2 * half].astype(np.float32)
-        rotated = keys.copy()
-        rotated[..., :half] = low * cos - high * sin
-        rotated[..., half:2 * half] = high * cos + low * sin
-        return rotated
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def unsupported(why: str, remedy: str = '') -> LfmError:

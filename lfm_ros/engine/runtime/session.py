@@ -3,6 +3,7 @@
 """Open an ONNX Runtime session and explain its errors."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,20 +11,23 @@ import re
 
 from lfm_ros.engine.files.graph_check import check_graph
 from lfm_ros.engine.files.model_file import is_lfs_pointer
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import open_on
+from lfm_ros.engine.runtime.execution_provider import require
 from lfm_ros.engine.runtime.ort_errors import ran_out_of_memory
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
 import onnxruntime
 
-CPU = 'CPUExecutionProvider'
-
 _FATAL_ONLY = 4
 
 
 def open_session(graph: Path, providers: Sequence[str] = (CPU,),
                  threads: int = 0, reuse: bool = True, arena: bool = True,
-                 prepacked: bool = False, spinning: bool = True) -> onnxruntime.InferenceSession:
+                 prepacked: bool = False, spinning: bool = True,
+                 provider_options: Mapping[str, str] | None = None, capture: bool = False
+                 ) -> onnxruntime.InferenceSession:
     """
     Open a graph.
 
@@ -34,23 +38,19 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
     :param prepacked: the graph was optimised for this very machine and is run as it is.
     :param spinning: let idle threads spin (busy-wait): faster, and a load of one core per thread
         for a short while after each operator.
+    :param provider_options: of the preferred provider, as ONNX Runtime names them.
+    :param capture: let a GPU capture runs and replay them.
     :raises LfmError: PROVIDER_UNAVAILABLE also when the preferred provider is not the one that
         runs; others when the graph cannot be opened.
     """
-    missing = [p for p in providers if p not in onnxruntime.get_available_providers()]
-    if missing or not providers:
-        raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'this build of ONNX Runtime has no '
-                       f'{", ".join(missing) or "provider of an empty list"}: choose from '
-                       f'{", ".join(onnxruntime.get_available_providers())}')
+    require(providers, provider_options)
     check_graph(graph)
     options = session_options(threads, reuse, arena, spinning)
     if prepacked:
         # Optimising it again would be slow, and fold constants into memory of its own.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        # Its own fallback prints a banner and forgets why.
-        session = onnxruntime.InferenceSession(str(graph), options, providers=list(providers),
-                                               enable_fallback=False)
+        session = open_on(str(graph), options, providers, provider_options or {}, capture)
     except Exception as error:  # ONNX Runtime raises a different class for every status
         raise _explain(graph, str(error), providers[0]) from error
     _check_names(graph, session)
@@ -111,6 +111,9 @@ def _explain(graph: Path, text: str, provider: str) -> LfmError:
     short = quote(text)
     if ran_out_of_memory(text):
         return _too_large(graph, short)
+    if re.search(r'cannot use the (graph capture|CUDA graph)', text, re.IGNORECASE):
+        return LfmError(ErrorCode.UNSUPPORTED, f'runs of {graph} cannot be captured ({short}): '
+                        'open it without')
     if provider != CPU and re.search(r'load library|shared object|driver|CUDA|CUDNN|CUBLAS|'
                                      r'TensorRT|device', text, re.IGNORECASE):
         short = re.sub(r'^/\S+\.cc:\d+ .*?\) ', '', short)  # where in its source it happened

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lfm_ros.engine.runtime.buffers import Buffer
-from lfm_ros.engine.runtime.signature import GraphSignature
+from lfm_ros.engine.runtime.buffers import CosSin
+from lfm_ros.engine.runtime.buffers import HostMemory
 from lfm_ros.engine.runtime.signature import StateTensor
+from lfm_ros.engine.runtime.state_buffers import StateBuffers
 import numpy as np
 
-BLOCK = 256  # tokens; the memory for keys and values grows in these steps
-Rotate = Callable[[np.ndarray, int], np.ndarray]
+SLIDE_ROWS = 256  # at a time: there may be no memory for a copy of all
+# Gives the cosines and sines by which keys are rotated to so many positions later.
+Rotation = Callable[[int], CosSin]
 
 
 @dataclass(frozen=True)
@@ -33,79 +36,22 @@ class Mark:
         """Return the memory of the copies."""
         return sum(buffer.nbytes for buffer in self.conv_state)
 
+    def to(self, memory: HostMemory) -> Mark:
+        """Return the mark in other memory."""
+        return Mark(self.position, tuple(b.to(memory, b.rows, b.rows) for b in self.conv_state))
+
     def moved(self, by: int) -> Mark:
         """Return the mark as it is after :meth:`State.slide` of so many rows before it."""
         return Mark(self.position - by, self.conv_state)
 
 
-class State:
+class State(StateBuffers):
     """
     What a model knows after ``position`` tokens.
 
-    Conv states ``[1, hidden, columns]`` are kept twice: a run reads the current set and writes the
-    next one, so a run that fails leaves the current one alone. Keys and values ``[1, heads,
-    capacity, head_dim]`` are appended in place where the graph allows it (``shared``); elsewhere
-    every run writes new buffers of exactly ``position`` rows.
-
     Only :meth:`advance`, :meth:`rollback` and what goes back to a mark or takes rows from outside
     change the position.
-
-    :param limit: the most tokens that it will ever hold.
-    :ivar key_value: keys and values, in the order of the signature; replaced when they grow.
     """
-
-    def __init__(self, signature: GraphSignature, shared: bool, limit: int) -> None:
-        self.signature = signature
-        self.shared = shared
-        self.limit = limit
-        self.key_value = [Buffer(t.shape, t.dtype) for t in signature.key_value]
-        self._position = 0
-        self._front = 0  # which of the two sets of conv states is current
-        self._conv_state = [[Buffer(t.shape, t.dtype) for t in signature.conv] for _ in range(2)]
-
-    @property
-    def position(self) -> int:
-        """How many tokens were read."""
-        return self._position
-
-    @property
-    def front(self) -> int:
-        """Which set of conv states is current, 0 or 1."""
-        return self._front
-
-    @property
-    def conv_state(self) -> list[Buffer]:
-        """The conv states that the next run reads, one per convolution."""
-        return self._conv_state[self._front]
-
-    @property
-    def next_conv_state(self) -> list[Buffer]:
-        """The conv states that the next run writes."""
-        return self._conv_state[self._front ^ 1]
-
-    @property
-    def nbytes(self) -> int:
-        """The memory in bytes that the state takes now, its unused part included."""
-        return sum(buffer.nbytes for buffer in (*self._conv_state[0], *self._conv_state[1],
-                                                *self.key_value))
-
-    @property
-    def capacity(self) -> int:
-        """How many tokens the buffers have memory for."""
-        return self.key_value[0].rows if self.key_value else self.limit
-
-    def nbytes_at(self, tokens: int) -> int:
-        """Return the memory in bytes that the state would take with that many tokens."""
-        rows = sum(t.row_bytes for t in self.signature.key_value)
-        conv = 2 * sum(t.row_bytes for t in self.signature.conv)
-        if self.shared:
-            return conv + rows * max(self._capacity_for(tokens), self.capacity)
-        return conv + 2 * rows * tokens  # every run reads one set of buffers and writes another
-
-    def reserve(self, tokens: int) -> None:
-        """Have memory for that many tokens in all."""
-        if self.shared and tokens > self.capacity:
-            self._resize(self._capacity_for(tokens))
 
     def advance(self, count: int, grown: Sequence[Buffer] = (),
                 added: Sequence[Buffer] = ()) -> None:
@@ -117,25 +63,35 @@ class State:
         """
         if grown:
             self.key_value = list(grown)
+            self.placements += 1
         for buffer, rows in zip(self.key_value, added):
             buffer.copy_rows(self._position, rows, 0, count)
         self._front ^= 1
         self._position += count
+
+    def use_other_conv_state(self) -> None:
+        """Take the other set of conv states for the current one; it has been made equal."""
+        self._front ^= 1
 
     def wipe(self) -> None:
         """Overwrite the rows behind the position: attention may still compute with them."""
         for buffer in self.key_value:
             buffer.wipe(self._position)
 
-    def rollback(self, start: int, kept: int, history: Sequence[Buffer]) -> None:
+    def rollback(self, start: int, kept: int, history: Sequence[Buffer],
+                 before: Sequence[Buffer] = ()) -> None:
         """
         Keep only the first tokens of the last run; keys and values must be shared.
 
         :param start: where the run began.
         :param history: for each convolution all columns ``[1, hidden, columns + S]`` of that run,
             of which any conv state is a slice.
+        :param before: copies of the conv states before that run, where others ran since.
         """
-        if kept == 0:
+        if kept == 0 and before:
+            for conv, saved in zip(self.conv_state, before):
+                conv.copy_rows(0, saved, 0, conv.rows)
+        elif kept == 0:
             self._front ^= 1  # the conv states before the run are still there
         else:
             for conv, columns in zip(self.conv_state, history):
@@ -158,23 +114,23 @@ class State:
             conv.copy_rows(0, saved, 0, conv.rows)
         self._cut(mark.position)
 
-    def slide(self, start: int, count: int, rotate: Rotate) -> None:
+    def slide(self, start: int, count: int, rotation: Rotation) -> None:
         """
         Drop keys and values of the tokens ``[start, start + count)`` and close the gap.
 
         Later keys are rotated back to their new positions; rows before ``start`` and conv
         states stay as they are. What later tokens had read from dropped ones stays in them.
 
-        :param rotate: returns keys ``[1, heads, rows, head_dim]`` as they would be so many
-            positions later.
+        :param rotation: of keys, by positions.
         :raises ValueError: when there are no such tokens; nothing has changed then.
         """
         end = self._position - count
         if not 0 <= start < start + count <= self._position:
             raise ValueError(f'no {count} tokens from {start} in {self._position}')
+        cos_sin = rotation(-count)
         for tensor, buffer in zip(self.signature.key_value, self.key_value):
-            buffer.shift(start, end, count, BLOCK, (lambda keys: rotate(keys, -count))
-                         if tensor.kind == 'key' else None)
+            buffer.shift(start, end, count, SLIDE_ROWS,
+                         cos_sin if tensor.kind == 'key' else None)
         self._cut(end)
 
     def set_position_unchecked(self, position: int) -> None:
@@ -187,8 +143,12 @@ class State:
 
     def copy(self) -> State:
         """Return an independent state at the same place."""
-        other = State(self.signature, self.shared, self.limit)
-        other.load(self.arrays(), self._position)
+        other = State(self.signature, self.shared, self.limit, self.memory)
+        other._position = self._position
+        rows = self._capacity_for(max(self._position, 1)) if self.shared else self._position
+        other.key_value = [buffer.resized(rows, self._position) for buffer in self.key_value]
+        for conv, own in zip(other.conv_state, self.conv_state):
+            conv.copy_rows(0, own, 0, own.rows)
         return other
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -238,21 +198,18 @@ class State:
         if not 0 <= position <= self.limit:
             raise ValueError(f'{position} tokens are more than the {self.limit} of this context')
         self._check(arrays, position, self.signature.states)
-        self._position = position
         capacity = self._capacity_for(max(position, 1)) if self.shared else position
+        key_value = [self.memory.buffer((*t.shape[:2], capacity, *t.shape[3:]), t.dtype)
+                     for t in self.signature.key_value]
+        for tensor, buffer in zip(self.signature.key_value, key_value):
+            buffer.write(0, arrays[tensor.name])
+        conv_state = self._conv_state if not self._capacity else [
+            [self.memory.buffer(t.shape, t.dtype) for t in self.signature.conv] for _ in range(2)]
+        self.key_value, self._conv_state, self._capacity = key_value, conv_state, 0
         for tensor, conv in zip(self.signature.conv, self.conv_state):
             conv.write(0, arrays[tensor.name])
-        for index, tensor in enumerate(self.signature.key_value):
-            self.key_value[index] = Buffer(
-                (*tensor.shape[:2], capacity, *tensor.shape[3:]), tensor.dtype)
-            self.key_value[index].write(0, arrays[tensor.name])
-
-    def _capacity_for(self, tokens: int) -> int:
-        return min(self.limit, -(-tokens // BLOCK) * BLOCK)
-
-    def _resize(self, rows: int) -> None:
-        for index, buffer in enumerate(self.key_value):
-            self.key_value[index] = buffer.resized(rows, min(rows, self._position))
+        self._position = position
+        self.placements += 1
 
     def _cut(self, position: int) -> None:
         self._position = position

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lfm_ros.engine.runtime.session import CPU
+from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.session import session_options
 from lfm_ros.prepare.graph import attributes
 from lfm_ros.prepare.graph import Graph
