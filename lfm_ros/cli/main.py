@@ -21,8 +21,8 @@ from lfm_ros.plain_log import PlainFormatter
 # needs neither ONNX Runtime nor a tokenizer.
 VERBS = {'inspect': 'inspect', 'score': 'score', 'ask': 'ask', 'chat': 'chat',
          'missions': 'missions', 'bench': 'bench.command', 'prepare': 'prepare',
-         'top': 'top.command'}
-_WITHOUT_MODEL_ARGUMENTS = ('missions', 'prepare', 'top')
+         'top': 'top.command', 'doctor': 'doctor'}
+_WITHOUT_MODEL_ARGUMENTS = ('missions', 'prepare', 'top', 'doctor')
 
 _WORK_FAILED = 1
 _BAD_USE = 2

@@ -17,6 +17,8 @@ from lfm_ros.cli.storage_options import KEY_HELP
 from lfm_ros.cli.storage_options import missions_folder
 from lfm_ros.conversation.context_window import POLICIES
 from lfm_ros.conversation.context_window import REFUSE
+from lfm_ros.cpu import parse_cores
+from lfm_ros.cpu import pin_thread
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import AUTO
 from lfm_ros.engine.model_options import DEFAULT_CONTEXT
@@ -44,6 +46,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
                         'fp32, fp16, ... or a file name')
     parser.add_argument('--threads', type=int, default=0, help='0: one per core')
+    parser.add_argument('--cores', default='', metavar='LIST', help='cores for its threads, one '
+                        'on each, as 4-7; default: any')
     parser.add_argument('--provider', default=AUTO, metavar='NAME', help='ONNX Runtime execution '
                         'provider, as CUDAExecutionProvider; default: the fastest one, measured '
                         'with this model once')
@@ -119,8 +123,13 @@ def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool 
     tokens = getattr(arguments, 'image_tokens', 0)
     if tokens < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--image-tokens is {tokens}: set it to 1 or more')
+    try:
+        cores = parse_cores(getattr(arguments, 'cores', ''))
+        pin_thread(cores)  # those of the runs inherit it
+    except ValueError as error:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'--cores: {error}') from error
     provider = getattr(arguments, 'provider', AUTO)
-    options = ModelOptions(variant=arguments.variant, threads=arguments.threads,
+    options = ModelOptions(variant=arguments.variant, threads=arguments.threads, cores=cores,
                            providers=[provider], provider_options=parse_options(
                                getattr(arguments, 'provider_option', [])),
                            context_length=context, image_tokens=tokens,

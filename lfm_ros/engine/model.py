@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lfm_ros.cpu import pin_thread
 from lfm_ros.engine.files.folder import find_model
 from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.grammar.compiler import GrammarCompiler
@@ -170,7 +171,12 @@ class Model:
             del self.grammars
 
     def warm_up(self) -> None:
-        """Run once in both shapes that matter, so that the first request finds weights ready."""
+        """
+        Run once in both shapes that matter, so that the first request finds weights ready.
+
+        Call it in the thread that will run the model: it is kept on ``options.cores``.
+        """
+        pin_thread(self.options.cores)
         state = self.new_state()
         for chunk in self.chunks([0] * min(WARM_UP, self.context_length - 1)):
             self.runner.run(state, chunk)

@@ -27,6 +27,7 @@ class ModelOptions:
     :param max_batch_size: missions that are decoded in one run on a device; it has memory for
         the whole context of each.
     :param threads: threads inside one operator; 0: one per core.
+    :param cores: processors on which its threads run, one on each; empty: any.
     :param context_length: most tokens of one mission; 0: as many as the model was made for.
     :param prefill_chunk: tokens of a prompt that one run reads; 0: 64 on a CPU, where their
         number hardly changes the speed, and as many as were measured to be best on a device.
@@ -57,6 +58,7 @@ class ModelOptions:
     provider_options: Mapping[str, str] = field(default_factory=dict)
     max_batch_size: int = 4
     threads: int = 0
+    cores: Sequence[int] = ()
     context_length: int = DEFAULT_CONTEXT
     prefill_chunk: int = 0
     prompt_lookup: bool = True

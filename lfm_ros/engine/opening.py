@@ -13,6 +13,8 @@ from lfm_ros.engine.files.graph_names import DECODER_GRAPH
 from lfm_ros.engine.files.graph_names import EMBEDDING_GRAPH
 from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
 from lfm_ros.engine.files.graph_names import VISION_GRAPH
+from lfm_ros.engine.first_run import is_risky
+from lfm_ros.engine.first_run import try_first_run
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.model_settings import choose_context_length
 from lfm_ros.engine.model_settings import find_end_ids
@@ -141,6 +143,8 @@ class _Opener:
         prefill = self._open_graph(beside, PREFILL_GRAPH, reuse) if beside.is_file() else None
         kept, session = options.prepared, self._describe_session(graph.session, reuse)
         known = read_capabilities(kept, session) if kept else None
+        if not known and options.providers[0] == CPU and is_risky(graph.signature):
+            try_first_run(folder)
         try:
             runner = Runner(graph, choose_context_length(folder, options.context_length),
                             embedder, prefill, self._runs,
@@ -203,7 +207,7 @@ class _Opener:
         def open_graph(file: Path, prepacked: bool) -> onnxruntime.InferenceSession:
             return open_session(file, options.providers, options.threads, reuse,
                                 arena and options.arena, prepacked, options.spinning,
-                                options.provider_options, capture)
+                                options.provider_options, capture, options.cores)
 
         if options.prepared and (options.prepared / name).is_file():
             try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lfm_ros.conversation.context_window import POLICIES as OVERFLOW
 from lfm_ros.conversation.context_window import REFUSE
+from lfm_ros.cpu import parse_cores
 from lfm_ros.engine.model_options import AUTO
 from lfm_ros.engine.model_options import DEFAULT_CONTEXT
 from lfm_ros.engine.model_options import ModelOptions
@@ -16,6 +17,7 @@ from lfm_ros.engine.runtime.execution_provider import parse_options
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.engine.vision.encoder import ALWAYS
+from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.node.camera import Camera
 from lfm_ros.node.model_runtime import PrepareConfig
@@ -93,6 +95,8 @@ SPECS = (
          'rolled back; if it cannot be terminated, the node exits with code 75; 0: no timeout',
          0.0, MAX_TIMEOUT),
     Spec('model.threads', 0, 'Threads per operator (intra-op); 0: one per core', 0, 256),
+    Spec('model.cores', '', "CPU cores for the threads of the model, one on each, as '4-7' or "
+         "'0,2': the fast ones of a board whose cores are not alike; empty: any"),
     Spec('model.spinning', True, 'Busy-wait (spin) between operators: faster if the robot has '
          'idle cores, much slower if other nodes need them'),
     Spec('model.arena', True, "Use ONNX Runtime's memory arena; prompt memory is released after "
@@ -205,14 +209,23 @@ def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool)
                 Sampling().with_overrides({name: value})
             except LfmError as error:
                 return f'sampling.{error.message}'
-        if name == 'model.provider_options':
-            try:
+        try:
+            if name == 'model.provider_options':
                 parse_options([text for text in value if text])
-            except LfmError as error:
-                return f'{name}: {error.message}'
+            elif name == 'model.cores':
+                _cores(value)
+        except LfmError as error:
+            return f'{name}: {error.message}'
         if isinstance(value, float) and spec.low is not None and not value >= spec.low:
             return f'{spec.name} is {value}: set it between {spec.low:g} and {spec.high:g}'
     return ''
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    try:
+        return parse_cores(text)
+    except ValueError as error:
+        raise LfmError(ErrorCode.INVALID_VALUE, str(error)) from error
 
 
 def model_options(node: Node) -> ModelOptions:
@@ -223,7 +236,7 @@ def model_options(node: Node) -> ModelOptions:
             text for text in _value(node, 'model.provider_options') if text]),
         max_batch_size=_value(node, 'queue.parallel'),
         fallback=_value(node, 'model.fallback'), run_timeout=_value(node, 'model.run_timeout'),
-        threads=_value(node, 'model.threads'),
+        threads=_value(node, 'model.threads'), cores=_cores(_value(node, 'model.cores')),
         spinning=_value(node, 'model.spinning'), arena=_value(node, 'model.arena'),
         context_length=_value(node, 'model.context_length'),
         prefill_chunk=_value(node, 'model.prefill_chunk'),

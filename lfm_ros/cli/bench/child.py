@@ -45,7 +45,7 @@ class Child:
             env={**os.environ, 'PYTHONPATH': path, 'PYTHONSAFEPATH': '1'})
         try:
             names = ('model', 'variant', 'threads', 'context_length', 'prefill', 'decode',
-                     'pretend', 'plain', 'provider', 'provider_option')
+                     'pretend', 'plain', 'provider', 'provider_option', 'cores')
             self.about = self._ask(**{name: getattr(arguments, name) for name in names})
         except BaseException:
             self.close()

@@ -10,6 +10,7 @@ import platform
 from typing import Any
 import xml.etree.ElementTree as ElementTree
 
+from lfm_ros import cpu
 import onnxruntime
 
 PACKAGE = 'lfm_ros'
@@ -23,7 +24,7 @@ def machine(threads: int) -> dict[str, Any]:
     """
     cores = len(os.sched_getaffinity(0))
     return {
-        'cpu': _cpu(), 'board': _read('/proc/device-tree/model').rstrip('\0'), 'cores': cores,
+        'cpu': cpu.describe(), 'board': cpu.board(), 'cores': cores,
         'threads': threads or cores,
         'ram_bytes': os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'),
         'load_average': os.getloadavg()[0], 'system': platform.platform(),
@@ -39,19 +40,4 @@ def version() -> str:
             return ElementTree.parse(source).getroot().findtext('version') or ''
         return metadata.version(PACKAGE)
     except (OSError, ElementTree.ParseError, metadata.PackageNotFoundError):
-        return ''
-
-
-def _cpu() -> str:
-    for line in _read('/proc/cpuinfo').splitlines():
-        name, _, value = line.partition(':')
-        if name.strip() == 'model name':
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding='utf-8', errors='replace')
-    except OSError:
         return ''

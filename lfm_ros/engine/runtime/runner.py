@@ -160,7 +160,7 @@ class Runner:
             raise LfmError(ErrorCode.CONTEXT_FULL, f'{end} tokens do not fit the context of '
                            f'{self.limit}: reset the mission or raise model.context_length')
         state.reserve(end)
-        if self._captured and count == 1:
+        if self._captured and count == 1 and state.shared:
             return self._step(state, ids, features, cancel_token)
         graph = self._graph
         if self._prefill and count >= LONG_RUN:

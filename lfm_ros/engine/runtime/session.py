@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import cache
+import os
 from pathlib import Path
+import platform
 import re
 
+from lfm_ros.cpu import ARM
 from lfm_ros.engine.files.graph_check import check_graph
 from lfm_ros.engine.files.model_file import is_lfs_pointer
 from lfm_ros.engine.runtime.execution_provider import CPU
@@ -22,12 +25,19 @@ import onnxruntime
 
 _FATAL_ONLY = 4
 
+# Flash attention on ARM takes rows in groups of four, counted from the beginning of the context: a
+# row changes in its last bits with the rows behind it in its group (ONNX Runtime 1.31). Without it
+# every row is the same whatever else is in the run. Kernels read this when a graph is opened.
+EXACT_ATTENTION = 'ORT_GQA_DISABLE_FLASH_ATTENTION'
+if platform.machine() in ARM:
+    os.environ.setdefault(EXACT_ATTENTION, '1')
+
 
 def open_session(graph: Path, providers: Sequence[str] = (CPU,),
                  threads: int = 0, reuse: bool = True, arena: bool = True,
                  prepacked: bool = False, spinning: bool = True,
-                 provider_options: Mapping[str, str] | None = None, capture: bool = False
-                 ) -> onnxruntime.InferenceSession:
+                 provider_options: Mapping[str, str] | None = None, capture: bool = False,
+                 cores: Sequence[int] = ()) -> onnxruntime.InferenceSession:
     """
     Open a graph.
 
@@ -40,12 +50,13 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
         for a short while after each operator.
     :param provider_options: of the preferred provider, as ONNX Runtime names them.
     :param capture: let a GPU capture runs and replay them.
+    :param cores: processors on which its threads run, one on each; empty: any.
     :raises LfmError: PROVIDER_UNAVAILABLE also when the preferred provider is not the one that
         runs; others when the graph cannot be opened.
     """
     require(providers, provider_options)
     check_graph(graph)
-    options = session_options(threads, reuse, arena, spinning)
+    options = session_options(threads, reuse, arena, spinning, cores)
     if prepacked:
         # Optimising it again would be slow, and fold constants into memory of its own.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -63,11 +74,16 @@ def open_session(graph: Path, providers: Sequence[str] = (CPU,),
 
 
 def session_options(threads: int = 0, reuse: bool = True, arena: bool = True,
-                    spinning: bool = True) -> onnxruntime.SessionOptions:
+                    spinning: bool = True, cores: Sequence[int] = ()
+                    ) -> onnxruntime.SessionOptions:
     """Return the options with which every graph is opened; see :func:`open_session`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY  # errors are raised and logged once, by us
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or len(cores)
+    if len(cores) > 1 and threads in (0, len(cores)):
+        # The first thread is the one that makes the run; they are counted from 1.
+        options.add_session_config_entry('session.intra_op_thread_affinities',
+                                         ';'.join(str(core + 1) for core in cores[1:]))
     # Every prompt has another length; patterns kept for each of them only grow the process
     # (onnxruntime #11118, #15087, #21916).
     options.enable_mem_pattern = False
