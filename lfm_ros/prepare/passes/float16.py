@@ -9,7 +9,6 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
 import onnx
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 
 def write_float16(source: Path, target: Path) -> None:
@@ -22,6 +21,8 @@ def write_float16(source: Path, target: Path) -> None:
     :param target: its weights go to ``target`` with ``.data`` behind.
     :raises LfmError: MODEL_FOREIGN, when it cannot be converted.
     """
+    # Its package puts a folder of its own on the path of all modules.
+    from onnxruntime.transformers.float16 import convert_float_to_float16
     model = onnx.load(source)
     try:
         found = convert_float_to_float16(model, keep_io_types=False, disable_shape_infer=True,
