@@ -130,15 +130,20 @@ class MissionMemory:
             return False
         record = min(others, key=lambda record: record.used)
         assert record.mission
-        try:
-            if not self._model.memory.separate:
-                raise LfmError(ErrorCode.OVER_BUDGET, 'the host has no other memory')
-            self.free(record.mission.device_nbytes, record.mission_id, *keep)
-        except LfmError:
+        if not self._offload(record.mission, record.mission_id, *keep):
             self.evict(record)
-        else:
-            record.mission.move_to(HOST)
         self._model.memory.give_back()
+        return True
+
+    def _offload(self, mission: Mission, *keep: str) -> bool:
+        """Move a state to the memory of the host; return whether there is enough of it."""
+        if not self._model.memory.separate:
+            return False
+        try:
+            self.free(mission.device_nbytes, *keep)
+        except LfmError:
+            return False
+        mission.move_to(HOST)
         return True
 
     def reserve_for_images(self, images: Sequence[ImageSource], mission_id: str) -> None:
