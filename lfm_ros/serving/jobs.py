@@ -89,9 +89,18 @@ class JobQueue:
 
         :param busy: missions that are answered now; ``queue``: the requests that wait.
         """
-        return [job for job in self._waiting
-                if not busy & job.missions and not (busy and job.images)
-                and not queue.holds(job.missions, job.number)]
+        found, held = [], set(busy)
+        for job in self._waiting:
+            if held & job.missions or (busy and job.images) or \
+                    queue.holds(job.missions, job.number):
+                held |= job.missions  # what came later for one of them must not overtake it
+            else:
+                found.append(job)
+        return found
+
+    def holds(self, mission: str, before: int) -> bool:
+        """Return whether a job for this mission waits with a lower number."""
+        return any(job.number < before and mission in job.missions for job in self._waiting)
 
     def take(self, busy: Set[str], queue: RequestQueue) -> list[Job]:
         """Take the jobs that may be done now out of the queue."""

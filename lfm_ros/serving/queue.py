@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -85,7 +86,8 @@ class RequestQueue:
         """Take a request that was taken too early; it is the next again."""
         self._waiting.appendleft(request)
 
-    def take(self, busy: Iterable[str] = ()) -> Request | None:
+    def take(self, busy: Iterable[str] = (),
+             waits: Callable[[str, int], bool] = lambda mission, number: False) -> Request | None:
         """
         Return the request that waits longest.
 
@@ -93,13 +95,15 @@ class RequestQueue:
         missions pass.
 
         :param busy: missions to which no request may begin now.
+        :param waits: whether other work on a mission must be done before a request of this number.
         """
         held = set(busy)
         for request in self._waiting:
-            if request.query.mission_id not in held and request.ready:
+            mission = request.query.mission_id
+            if mission not in held and request.ready and not waits(mission, request.number):
                 self._waiting.remove(request)
                 return request
-            held.add(request.query.mission_id)
+            held.add(mission)
         return None
 
     def images(self) -> list[ImageSource]:

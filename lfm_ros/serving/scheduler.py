@@ -275,7 +275,7 @@ class Scheduler:
         if self._running and (len(self._running) >= self.parallel or self._running.full or
                               self._jobs.images):
             return None
-        request = self._queue.take(self._running.missions)
+        request = self._queue.take(self._running.missions, self._jobs.holds)
         if request:
             self._admitted = [r for r in (*self._admitted, request) if r.answer is None]
         return request

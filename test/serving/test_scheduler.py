@@ -3,12 +3,18 @@
 """Requests are answered in order, can be cancelled, and share the thread with other work."""
 from contextlib import ExitStack
 
+from lfm_ros.engine.model import Model
+from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import Sampling
 from lfm_ros.errors import ErrorCode
+from lfm_ros.prepare.pipeline import edit_losslessly
 from lfm_ros.serving.answer import CANCELLED
 from lfm_ros.serving.answer import TIMEOUT
+from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import Query
 from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.scheduler import Scheduler
+from prepare_support import edited
 import pytest
 from scheduler_support import answer_of
 from scheduler_support import Gate
@@ -18,6 +24,8 @@ from scheduler_support import prefill_all
 from scheduler_support import running
 from scheduler_support import twin
 from support import ask
+from support import DEFAULT
+from support import GREEDY
 from support import LONG_TEXT
 from support import snapshot
 from support import WAIT
@@ -163,3 +171,32 @@ def test_a_question_that_is_refused_makes_no_mission(scheduler):
 def test_a_queue_without_places_still_serves_an_idle_model(make):
     scheduler = make(queue_size=0)
     assert scheduler.submit(Query('What?', 'm')).wait(WAIT).error_code == ErrorCode.NONE
+
+
+def test_what_is_told_to_a_fork_does_not_overtake_the_fork():
+    with running() as scheduler:
+        gate, request = hold(scheduler, 'a', tokens=5)
+        fork = scheduler.submit_job(lambda: scheduler.store.fork('a', 'b'), 'a', 'b')
+        told = scheduler.observe('b', 'It is dark.')
+        gate.opened.set()
+        request.wait(WAIT)
+        fork.result(WAIT)
+        told.result(WAIT)
+        turns = scheduler.submit_job(lambda: scheduler.store.get('b').turn_count).result(WAIT)
+        assert turns == 1
+
+
+def test_a_question_to_a_fork_does_not_overtake_the_fork(tmp_path):
+    graph, _ = edited(DEFAULT, tmp_path, edit_losslessly)
+    store = MissionStore(Model(graph.parent, ModelOptions(threads=1)), 'You are a robot.')
+    scheduler = Scheduler(store, defaults=RequestDefaults(GREEDY, 6), parallel=4)
+    try:
+        gate, request = hold(scheduler, 'a', tokens=5)
+        fork = scheduler.submit_job(lambda: store.fork('a', 'b'), 'a', 'b')
+        asked = scheduler.submit(Query('And now?', 'b'))
+        gate.opened.set()
+        assert request.wait(WAIT).error_code == asked.wait(WAIT).error_code == ErrorCode.NONE
+        fork.result(WAIT)
+        assert scheduler.submit_job(lambda: store.get('b').turn_count).result(WAIT) == 2
+    finally:
+        scheduler.stop()

@@ -80,6 +80,7 @@ def live(model: Model, folder: Path, phase: mmap.mmap, commands: int, answers: i
                 number, answer.text, answer.error_msg))
         else:
             future = scheduler.submit_job(
-                lambda what=what, values=arguments: getattr(store, what)(*values), arguments[0])
+                lambda what=what, values=arguments: getattr(store, what)(*values),
+                *arguments[:2 if what == 'fork' else 1])
             future.add_done_callback(lambda future, number=number: done(
                 number, failure=str(future.exception() or '')))
