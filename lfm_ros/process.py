@@ -5,6 +5,7 @@ from contextlib import suppress
 import ctypes
 import os
 import resource
+import sys
 
 
 def rss_bytes() -> int:
@@ -62,3 +63,13 @@ def forbid_core_files() -> None:
     # systemd-coredump) is given the core, but for this value (fs/coredump.c of Linux).
     if hard == resource.RLIM_INFINITY or hard >= 1:
         resource.setrlimit(resource.RLIMIT_CORE, (1, hard))
+
+
+def same_modules() -> dict[str, str]:
+    """
+    Return the environment in which another Python finds the modules of this one, and no others.
+
+    ``-m`` alone would look into the folder in which the command is run before all others.
+    """
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    return {**os.environ, 'PYTHONPATH': path, 'PYTHONSAFEPATH': '1'}

@@ -33,8 +33,8 @@ TELLING = ('asimdhp', 'asimddp', 'i8mm', 'bf16', 'sve', 'avx2', 'f16c', 'avx512f
            'avx_vnni', 'amx_int8')
 # Versions that graphs need: the oldest that is supported, and that of the newest exports.
 OLDEST, NEWEST_EXPORTS = (1, 23), (1, 29)
-# MB of the smallest model in int4, measured (bench/RESULTS.md): the whole node with a mission of
-# 4,107 tokens, and what preparing takes on disk.
+# MB of the smallest model in int4: the whole node with a mission of 4,107 tokens, measured
+# (bench/RESULTS.md), and three times its files, as much as preparing them may take on disk.
 NODE_MB, DISK_MB = 535, 711
 
 
@@ -120,7 +120,7 @@ def find_problems(facts: Mapping[str, Any]) -> list[str]:
     elif runtime < NEWEST_EXPORTS:
         found.append(f'ONNX Runtime {facts["onnxruntime"]} lacks operators of exports made by '
                      'onnxruntime-genai 0.16 and later: run lfm prepare --portable on them.')
-    gpus = [name for name in facts['gpus'] if name]
+    gpus = facts['gpus']
     if gpus and CUDA not in facts['providers']:
         found.append(f'There is a GPU ({", ".join(gpus)}) and this build of ONNX Runtime has no '
                      f'{CUDA}: install one with CUDA to use it, see "On an NVIDIA GPU" in the '

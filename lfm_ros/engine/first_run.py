@@ -8,7 +8,6 @@ arithmetic (Cortex-A72 and older) the session opens, and SIGILL ends the process
 """
 from __future__ import annotations
 
-import os
 from pathlib import Path
 import platform
 import signal
@@ -26,6 +25,7 @@ from lfm_ros.engine.runtime.signature import GraphSignature
 from lfm_ros.engine.runtime.signature import read_signature
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.process import same_modules
 import numpy as np
 
 HALF = 'asimdhp'  # arithmetic in float16, as /proc/cpuinfo names it
@@ -44,13 +44,11 @@ def try_first_run(folder: ModelFolder) -> None:
 
     :raises LfmError: UNSUPPORTED, when a signal ended it.
     """
-    path = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
     try:
         status = subprocess.run(
             [sys.executable, '-m', 'lfm_ros.engine.first_run', str(folder.graph)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, 'PYTHONPATH': path}, timeout=opening_seconds(folder.files),
-            check=False).returncode
+            env=same_modules(), timeout=opening_seconds(folder.files), check=False).returncode
     except subprocess.TimeoutExpired:
         return  # the limit of opening it here will tell
     if status < 0:  # any other failure is explained where it is met again

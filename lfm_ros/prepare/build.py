@@ -11,6 +11,8 @@ from typing import Any
 from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.files.graph_names import DECODER_GRAPH
 from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
+from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import with_options
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.prepare.device import make_for_device
@@ -51,14 +53,18 @@ def make_entry(folder: ModelFolder, others: dict[str, Path], target: Path,
     :param what: the manifest.
     :raises Exception: what ONNX Runtime raises.
     """
+    providers: list[Any] = [CPU]
     if 'provider' in what:
-        change = make_for_device(folder, others, target, what['provider'], what['options'])
-        _finish(target, {**what, 'change': change})
-        return
-    decoder = load(folder.graph)
-    if not read_note(decoder):
-        write_note(decoder, edit_losslessly(decoder, what['slots']), what['slots'])
-    _make_proved(folder, folder.graph, decoder, target / DECODER_GRAPH)
+        change = make_for_device(folder, target, what['provider'], what['options'])
+        what = {**what, 'change': change}
+        providers = with_options([what['provider'], CPU], what['options'])
+        # A second graph for prefill is for the CPU.
+        others = {name: path for name, path in others.items() if name != PREFILL_GRAPH}
+    else:
+        decoder = load(folder.graph)
+        if not read_note(decoder):
+            write_note(decoder, edit_losslessly(decoder, what['slots']), what['slots'])
+        _make_proved(folder, folder.graph, decoder, target / DECODER_GRAPH)
     for name, graph in others.items():
         try:
             if name == PREFILL_GRAPH:
@@ -67,15 +73,11 @@ def make_entry(folder: ModelFolder, others: dict[str, Path], target: Path,
                     with_signs(second)
                 _make_proved(folder, graph, second, target / name)
             else:
-                save_optimized(load(graph), graph.parent, target / name, prepacked=False)
+                save_optimized(load(graph), graph.parent, target / name, prepacked=False,
+                               providers=providers)
         except Exception as error:  # as above; this one is opened as it is then
             _log.debug(f'{graph} cannot be prepared: {error}')
             remove([target / name, target / f'{name}.data'])
-    _finish(target, what)
-
-
-def _finish(target: Path, what: dict[str, Any]) -> None:
-    """Write the manifest of an entry, and all of it to the disk."""
     write_manifest(target, what)
     for file in target.iterdir():
         sync(file)

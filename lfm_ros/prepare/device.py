@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import gc
-import logging
 from pathlib import Path
 from typing import Any
 
 from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.files.graph_names import DECODER_GRAPH
-from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
 from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.execution_provider import with_options
 from lfm_ros.engine.runtime.probes import NEAR
@@ -32,16 +30,14 @@ from lfm_ros.prepare.reference import sample
 import numpy as np
 from onnx import TensorProto
 
-_log = logging.getLogger(__name__)
 NO_LANES = 1  # on a device lanes need no edit
 
 
-def make_for_device(folder: ModelFolder, others: Mapping[str, Path], target: Path,
-                    provider: str, options: Mapping[str, str]) -> dict[str, Any]:
+def make_for_device(folder: ModelFolder, target: Path, provider: str,
+                    options: Mapping[str, str]) -> dict[str, Any]:
     """
-    Write the graphs of a model, edited and optimised as a provider runs them.
+    Write the decoder of a model, edited and optimised as a provider runs it.
 
-    :param others: graphs beside the decoder, by the name that they get.
     :returns: what it did to the numbers: ``float16``, as :func:`compare` gives it, where the
         graph computed in float32; empty where nothing was changed.
     :raises Exception: what ONNX Runtime raises; :class:`ValueError`, when the result is wrong.
@@ -69,15 +65,6 @@ def make_for_device(folder: ModelFolder, others: Mapping[str, Path], target: Pat
         note['float16'] = compare(folder, folder.graph, target / DECODER_GRAPH,
                                   Text.read(folder), [provider, CPU], options)
     remove([half, Path(f'{half}.data')])
-    for name, graph in others.items():
-        if name == PREFILL_GRAPH:
-            continue  # it is for the CPU
-        try:
-            save_optimized(load(graph), graph.parent, target / name, prepacked=False,
-                           providers=providers)
-        except Exception as error:  # as above; this one is opened as it is then
-            _log.debug(f'{graph} cannot be prepared: {error}')
-            remove([target / name, target / f'{name}.data'])
     return note
 
 

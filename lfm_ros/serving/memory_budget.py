@@ -51,10 +51,7 @@ def with_budgets(retention: RetentionPolicy, model: Model, budget_mb: int, devic
         retention = replace(retention, device_bytes_limit=device_budget(
             model, device_budget_mb, free_before))
     if budget_mb and memory.on_device and not memory.separate:
-        model.warm_up()  # its lanes are taken from now on
-        free = memory.free_bytes()
-        if free is not None and free_before is not None:
-            shared = max(0, free_before - free)
+        shared = _taken_on_device(model, free_before)
     if budget_mb:
         retention = replace(retention, state_bytes_limit=mission_budget(
             model, budget_mb, shared))
@@ -103,11 +100,7 @@ def device_budget(model: Model, budget_mb: int, free_before: int | None) -> int:
     :raises LfmError: BUDGET_TOO_SMALL, with the arithmetic.
     """
     model.probe_peak_memory()
-    model.warm_up()  # its lanes are taken from now on
-    free = model.memory.free_bytes()
-    taken = model.runner.lanes_nbytes
-    if free is not None and free_before is not None:
-        taken = max(taken, free_before - free)
+    taken = max(model.runner.lanes_nbytes, _taken_on_device(model, free_before))
     least = _least_bytes(model)
     available = budget_mb * MB - taken
     if available < 2 * least:
@@ -118,6 +111,13 @@ def device_budget(model: Model, budget_mb: int, free_before: int | None) -> int:
                        'more, lower queue.parallel or model.context_length, or use a smaller '
                        'model')
     return available
+
+
+def _taken_on_device(model: Model, free_before: int | None) -> int:
+    """Return the bytes that the model took of the device since then; 0 where that is unknown."""
+    model.warm_up()  # its lanes are taken from now on
+    free = model.memory.free_bytes()
+    return max(0, free_before - free) if free is not None and free_before is not None else 0
 
 
 def _least_bytes(model: Model) -> int:

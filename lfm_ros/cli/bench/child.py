@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 from lfm_ros.cli.output import visible
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.process import same_modules
 
 _HIDE = '\r\033[K'  # to the start of the line, and clear it
 
@@ -36,13 +36,10 @@ class Child:
         self.failure = ''
         self._row: dict[str, Any] = {}
         self._rounds: list[dict[str, Any]] = []
-        # The same modules are to be found, and no others: -m alone would look into the folder in
-        # which the command is run before all others.
-        path = os.pathsep.join(map(os.path.abspath, sys.path))
         self._process = subprocess.Popen(
             [sys.executable, '-m', 'lfm_ros.cli.bench.measure'], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, encoding='ascii', start_new_session=True,
-            env={**os.environ, 'PYTHONPATH': path, 'PYTHONSAFEPATH': '1'})
+            env=same_modules())
         try:
             names = ('model', 'variant', 'threads', 'context_length', 'prefill', 'decode',
                      'pretend', 'plain', 'provider', 'provider_option', 'cores')

@@ -15,6 +15,7 @@ from lfm_ros.engine.runtime.buffers import HostMemory
 from lfm_ros.engine.runtime.cuda_driver import free_bytes
 from lfm_ros.engine.runtime.ort_errors import DeviceLostError
 from lfm_ros.engine.runtime.ort_errors import run_error
+from lfm_ros.engine.runtime.ort_runs import run_options
 from lfm_ros.engine.runtime.ort_runs import SHRINK
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -58,31 +59,28 @@ class DeviceMemory(HostMemory):
         """Return how much of it is free; None: unknown."""
         return free_bytes(self.number) if self.kind == 'cuda' else None
 
-    def allocate(self, shape: Sequence[int]) -> Any:
+    def allocate(self, shape: Sequence[int], options: Any = None) -> Any:
         """
         Return an OrtValue of bytes on the device, all 0.
 
         It is made by a graph, as that has an arena with the options of the provider, which gives
         memory back; OrtValues that Python makes share another one, which does not.
+
+        :param options: of the run that makes it.
         """
         with self.explained():
             binding = self._session('zero').io_binding()
             binding.bind_cpu_input('shape', np.array(shape, np.int64))
             binding.bind_output('result', self.kind, self.number)
-            self._session('zero').run_with_iobinding(binding)
+            self._session('zero').run_with_iobinding(binding, options)
             return binding.get_outputs()[0]
 
     def give_back(self) -> None:
         """Give memory of buffers that are gone back to the device, for others to find."""
-        options = onnxruntime.RunOptions()
-        options.log_severity_level = _FATAL_ONLY
+        options = run_options()
         place = 'cpu' if self.kind == 'cpu' else 'gpu'
         options.add_run_config_entry(SHRINK, f'{place}:{self.number}')
-        with self.explained():
-            binding = self._session('zero').io_binding()
-            binding.bind_cpu_input('shape', np.ones(4, np.int64))
-            binding.bind_output('result', self.kind, self.number)
-            self._session('zero').run_with_iobinding(binding, options)
+        self.allocate((1, 1, 1, 1), options)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -10,8 +10,8 @@ attention mask has its full length in every run, with zeros behind the position.
 
 All lanes together are one tensor ``[lanes, heads, rows, head_dim]`` for each layer: a batch is one
 run of one token per lane. Rows of lanes that take no part are computed for nothing: their keys and
-values go behind the position, where nothing is valid, and their conv states into the set that
-nobody reads.
+values go behind the position, where nothing is valid, and their conv states into the set that the
+next run overwrites.
 """
 from __future__ import annotations
 
@@ -60,11 +60,6 @@ class Lanes:
         self._single = _Inputs(graph, 1, limit, vocabulary)
         self._batch = _Inputs(graph, count, limit, vocabulary)
         self._runs: dict[tuple[int, int], _FixedRun] = {}  # by first lane and set; -1: a batch
-
-    @property
-    def nbytes(self) -> int:
-        """The memory of all lanes in bytes."""
-        return sum(buffer.nbytes for buffer in (*self._key_value, *self._conv))
 
     def step(self, state: State, token: Any) -> np.ndarray:
         """

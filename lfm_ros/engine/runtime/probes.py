@@ -24,8 +24,6 @@ NEAR = 0.5
 LARGEST_CHUNK = 4096
 MAX_RUN_SECONDS = 0.1
 WORTH = 1.2
-
-
 # Tokens behind which rows are compared: attention may take rows in groups of up to 64 at once, and
 # SHORT rows behind each of these cross the end of groups of another size.
 PASTS = (2, 13, 29, 60)

@@ -203,8 +203,7 @@ class State(StateBuffers):
                      for t in self.signature.key_value]
         for tensor, buffer in zip(self.signature.key_value, key_value):
             buffer.write(0, arrays[tensor.name])
-        conv_state = self._conv_state if not self._capacity else [
-            [self.memory.buffer(t.shape, t.dtype) for t in self.signature.conv] for _ in range(2)]
+        conv_state = self._new_conv_state() if self._capacity else self._conv_state
         self.key_value, self._conv_state, self._capacity = key_value, conv_state, 0
         for tensor, conv in zip(self.signature.conv, self.conv_state):
             conv.write(0, arrays[tensor.name])

@@ -37,8 +37,7 @@ class StateBuffers:
         self._position = 0
         self._capacity = 0  # rows of its own that it would take, while it is in a lane
         self._front = 0  # which of the two sets of conv states is current
-        self._conv_state = [[memory.buffer(t.shape, t.dtype) for t in signature.conv]
-                            for _ in range(2)]
+        self._conv_state = self._new_conv_state()
 
     @property
     def position(self) -> int:
@@ -108,8 +107,7 @@ class StateBuffers:
     def leave_lane(self) -> None:
         """Move into buffers of its own."""
         self._move([buffer.like(self._capacity) for buffer in self.key_value],
-                   [[self.memory.buffer(t.shape, t.dtype) for t in self.signature.conv]
-                    for _ in range(2)])
+                   self._new_conv_state())
         self._capacity = 0
 
     def move_to(self, memory: HostMemory) -> None:
@@ -133,6 +131,11 @@ class StateBuffers:
         self.key_value = list(key_value)
         self.placements += 1
         self._conv_state = [list(sets) for sets in conv_state]
+
+    def _new_conv_state(self) -> list[list[Buffer]]:
+        """Return two sets of conv states of its own, all 0."""
+        return [[self.memory.buffer(t.shape, t.dtype) for t in self.signature.conv]
+                for _ in range(2)]
 
     def _capacity_for(self, tokens: int, memory: HostMemory | None = None) -> int:
         block = (memory or self.memory).block
