@@ -117,7 +117,10 @@ model = Model({folder!r}, ModelOptions(cores={cores!r}), with_text=False)
 model.warm_up()
 threads = [*(set(os.listdir('/proc/self/task')) - before), str(os.getpid())]
 for thread in threads:
-    text = Path(f'/proc/self/task/{{thread}}/status').read_text()
+    try:
+        text = Path(f'/proc/self/task/{{thread}}/status').read_text()
+    except FileNotFoundError:  # the one that watched the opening has just ended
+        continue
     print(text.partition('Cpus_allowed_list:')[2].split()[0])
 """
 
