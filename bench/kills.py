@@ -163,7 +163,8 @@ class Killer:
                     self._drain_observations(json.loads(line))
                 while len(self._waiting) < AT_ONCE and left and lines:
                     left -= 1
-                    self._send(commands)
+                    # In the end each mission is asked once more, so that all are compared.
+                    self._send(commands, list(self.truth)[left] if left < len(self.truth) else '')
             if until is None and (not ready or not left and not self._waiting):
                 if not ready:
                     self.losses.append('there was no answer')
@@ -178,17 +179,17 @@ class Killer:
                     self._drain_observations(json.loads(line))  # it had been acknowledged
                 return signal.SIGKILL
 
-    def _send(self, commands: Any) -> None:
-        name = self.chance.choice(list(self.truth))
+    def _send(self, commands: Any, asked: str = '') -> None:
+        name = asked or self.chance.choice(list(self.truth))
         truth = self.truth[name]
         state = truth.newest
-        what = self.chance.choice(['ask'] * 12 + ['observe'] * 3 + ['rewind', 'fork', 'reset',
-                                                                    'delete', 'save'])
+        what = 'ask' if asked else self.chance.choice(
+            ['ask'] * 12 + ['observe'] * 3 + ['rewind', 'fork', 'reset', 'delete', 'save'])
         self._number += 1
         arguments: list[Any] = [name]
         if state is None and what not in ('ask', 'observe'):
             what = 'ask'
-        elif state and len(state) >= MAX_LENGTH:
+        elif state and len(state) >= MAX_LENGTH and not asked:
             what = 'rewind'
         after: list[Any] | None = list(state or [])
         assert after is not None

@@ -23,4 +23,4 @@ def test_what_was_acknowledged_outlives_kills(seed, cipher):  # noqa: F811
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'losses: 0' in done.stdout
     assert int(re.search(r'turns acknowledged: (\d+)', done.stdout)[1]) > 10
-    assert int(re.search(r'turns in the end: (\d+)', done.stdout)[1]) > 5
+    assert int(re.search(r'turns in the end: (\d+)', done.stdout)[1]) >= 6  # one of each at least
