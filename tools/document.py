@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 import sys
 
-from lfm_ros.node.parameters import Spec
-from lfm_ros.node.parameters import SPECS
+from lfm_ros.node.parameter_specs import Spec
+from lfm_ros.node.parameter_specs import SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = """\

@@ -17,7 +17,6 @@ from lfm_ros.node.deferred import call_in_executor
 from lfm_ros.node.lifecycle_bond import LifecycleBond
 from lfm_ros.node.mission_services import MissionServices
 from lfm_ros.node.model_runtime import ModelRuntime
-from lfm_ros.node.model_runtime import StorageConfig
 from lfm_ros.node.query_server import QueryServer
 from lfm_ros.node.status_publisher import StatusPublisher
 from lfm_ros.serving.query import RequestDefaults
@@ -48,6 +47,7 @@ class LfmNode(LifecycleNode):
         self._runtime = ModelRuntime(self._abandon)
         self._bond = LifecycleBond(self)
         self._query_server: QueryServer | None = None
+        self.add_pre_set_parameters_callback(lambda found: [*map(parameters.accept, found)])
         self.add_on_set_parameters_callback(self._check_parameters)
         parameters.declare(self)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -67,23 +67,58 @@ class LfmNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model, or say precisely what is wrong with it."""
+        return self._attempt('configure', self._configure, super().on_configure, state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Warm up and take requests."""
+        return self._attempt('activate', self._activate, super().on_activate, state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Undo what runs and answer all that waits; the missions stay."""
+        return self._attempt('deactivate', self.stop, super().on_deactivate, state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the memory of the model and its missions back."""
+        return self._attempt('clean up', self._close, super().on_cleanup, state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop from any state."""
+        self._runtime.shut_down = True
+        return self._attempt('shut down', self._close, super().on_shutdown, state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything, so that configure can be tried again."""
+        self._close()
+        return self._report(TransitionCallbackReturn.SUCCESS)
+
+    def _attempt(self, transition: str, work: Callable[[], Any],
+                 then: Callable[[LifecycleState], TransitionCallbackReturn],
+                 state: LifecycleState) -> TransitionCallbackReturn:
+        """Do the work of a transition; rclpy would say nothing of what is raised there."""
+        try:
+            work()
+            return self._report(then(state))
+        except Exception as error:
+            failure = self._runtime.failure('the transition', error)
+            self.get_logger().error(
+                f'{transition} failed [{int(failure.code)}]: {failure.message}')
+        # What could not begin can be tried again; what could not end is let go of by on_error.
+        return self._report(TransitionCallbackReturn.FAILURE if work in (
+            self._configure, self._activate) else TransitionCallbackReturn.ERROR)
+
+    def _configure(self) -> None:
         started = time.monotonic()
         self._answer_log.restart()
         try:
             model = self._runtime.open(
                 self.get_parameter('model.path').value, parameters.model_options(self),
                 self.get_parameter('missions.system_prompt').value,
-                parameters.retention_policy(self), StorageConfig(
-                    self.get_parameter('missions.dir').value,
-                    self.get_parameter('memory.budget_mb').value,
-                    self.get_parameter('memory.device_budget_mb').value,
-                    self.get_parameter('missions.key_file').value,
-                    self.get_parameter('missions.strict_permissions').value),
+                parameters.retention_policy(self), parameters.storage_config(self),
                 parameters.prepare_config(self))
             self._request_defaults = parameters.defaults(self, model.sampling)
-        except LfmError as error:
+        except Exception:
             self._runtime.close()
-            return self._failed('configure', error)
+            raise
         wanted = self.get_parameter('model.context_length').value
         if wanted > model.context_length and wanted != DEFAULT_CONTEXT:
             self.get_logger().warning(
@@ -93,43 +128,20 @@ class LfmNode(LifecycleNode):
             f'opened {quote(model.name)} ({quote(self._runtime.description["graph"])}) in '
             f'{time.monotonic() - started:.2f} s: context {model.context_length} tokens, '
             f'{self._runtime.description["state_bytes_token"]} bytes of state per token')
-        return self._report(super().on_configure(state))
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Warm up and take requests."""
+    def _activate(self) -> None:
         try:
             self._runtime.start(self.get_parameter('queue.size').value,
                                 self.get_parameter('queue.policy').value, self._request_defaults,
                                 self.get_parameter('queue.parallel').value)
-        except LfmError as error:
-            return self._failed('activate', error)
-        if self._query_server and self._runtime.model and self._runtime.model.vision:
-            self._query_server.camera = parameters.camera(self)
-        self._bond.start(self.get_parameter('bond_heartbeat_period').value,
-                         parameters.is_given(self, 'bond_heartbeat_period'))
+            if self._query_server and self._runtime.model and self._runtime.model.vision:
+                self._query_server.camera = parameters.camera(self)
+            self._bond.start(self.get_parameter('bond_heartbeat_period').value,
+                             parameters.is_given(self, 'bond_heartbeat_period'))
+        except Exception:
+            self.stop()
+            raise
         self.get_logger().info('ready for questions')
-        return self._report(super().on_activate(state))
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Undo what runs and answer all that waits; the missions stay."""
-        self.stop()
-        return self._report(super().on_deactivate(state))
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give the memory of the model and its missions back."""
-        self._close()
-        return self._report(super().on_cleanup(state))
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop from any state."""
-        self._close()
-        self._runtime.shut_down = True
-        return self._report(super().on_shutdown(state))
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything, so that configure can be tried again."""
-        self._close()
-        return self._report(TransitionCallbackReturn.SUCCESS)
 
     def stop(self) -> bool:
         """Undo what runs and answer all that waits; return whether there was anything."""
@@ -172,17 +184,17 @@ class LfmNode(LifecycleNode):
         machine = self.__dict__.get('_state_machine')
         return machine.current_state[1] if machine else 'finalized'
 
-    def _failed(self, transition: str, error: LfmError) -> TransitionCallbackReturn:
-        self.get_logger().error(f'{transition} failed [{int(error.code)}]: {error.message}')
-        return self._report(TransitionCallbackReturn.FAILURE)
-
     def _report(self, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
         """Have the new state published when the transition is over."""
         call_in_executor(self, self._status_publisher.publish_status)
         return result
 
     def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
-        reason = parameters.check_changes(self, changes, self._runtime.model is not None)
+        try:
+            reason = parameters.check_changes(self, changes, self._runtime.model is not None)
+        except Exception as error:  # it would end the node
+            self.get_logger().error(f'parameters cannot be checked: {error!r}')
+            reason = f'the values cannot be checked ({error!r}): please report this'
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changes: Sequence[Parameter]) -> None:

@@ -22,6 +22,7 @@ from rclpy.executors import Executor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.logging import get_logger
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 LAST_ANSWERS = 0.5  # seconds
@@ -60,6 +61,9 @@ def main(args: Sequence[str] | None = None) -> int:
     :returns: the exit code; 2 when a parameter cannot be used.
     """
     # rclpy's own handlers would end all communication first, and no answer could be sent.
+    if not hasattr(Node, 'add_post_set_parameters_callback'):
+        get_logger('lfm').fatal('this ROS 2 is too old (Humble?): use Jazzy or a later one')
+        return 2
     return_large_memory()
     signals = _catch_signals()
     ending = threading.Event()
@@ -72,7 +76,9 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
         return 2
     node.on_hang = _end_hung
-    logging.getLogger('lfm_ros').addHandler(_ToRos(node.get_logger()))
+    ours = logging.getLogger('lfm_ros')
+    ours.addHandler(_ToRos(node.get_logger()))
+    ours.setLevel(logging.INFO)  # ROS has levels of its own
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     threading.Thread(target=_await_signal, args=(signals, ending, executor), daemon=True).start()

@@ -36,7 +36,7 @@ class StorageConfig:
     Where missions may be.
 
     :param folder: in which they outlive the process; empty: none.
-    :param budget_mb: most memory of the process in MiB; 0: no limit.
+    :param budget_mb: most memory of the process in MiB; 0: no limit; negative: automatic.
     :param device_budget_mb: most memory of a device that has its own; 0: no limit.
     :param key_file: with the key with which they are encrypted there; empty: they are not.
     :param strict: refuse a folder that others may write to, instead of a warning.
@@ -110,7 +110,7 @@ class ModelRuntime:
             retention = with_budgets(retention, model, place.budget_mb, place.device_budget_mb,
                                      free_before)
             folder = Path(place.folder).expanduser() if place.folder else None
-            storage = Storage(folder, model, cipher, place.strict)
+            storage = Storage(folder, model, cipher, place.strict, required=False)
             self.store = MissionStore(model, system_prompt, retention, storage)
             if options.preload_formats:
                 self.store.structured_output.load()
@@ -118,7 +118,7 @@ class ModelRuntime:
         except Exception as error:
             if storage:
                 storage.close()
-            raise self._failure(error) from error
+            raise self.failure('opening the model', error) from error
         self.model = model
         return model
 
@@ -135,7 +135,7 @@ class ModelRuntime:
             scheduler.submit_job(self.model.warm_up).result()  # its watchdog looks on there
         except Exception as error:
             scheduler.stop()
-            raise self._failure(error) from error
+            raise self.failure('warming up the model', error) from error
         self.scheduler = scheduler
 
     def stop(self) -> bool:
@@ -187,13 +187,13 @@ class ModelRuntime:
         self.hung = error
         self._on_hang(error)
 
-    def _failure(self, error: Exception) -> LfmError:
+    def failure(self, work: str, error: Exception) -> LfmError:
         """Keep and return why the model cannot be used."""
         if not isinstance(error, LfmError):
             # rclpy would say nothing of it and call on_error.
-            _log.error('opening the model failed', exc_info=error)
-            error = LfmError(ErrorCode.INTERNAL, f'opening the model failed '
-                             f'({type(error).__name__}: {error}): please report this')
+            _log.error(f'{work} failed', exc_info=error)
+            error = LfmError(ErrorCode.INTERNAL, f'{work} failed ({type(error).__name__}: '
+                             f'{error}): please report this')
         # Without the traceback, whose frames hold the model that could not be used.
         self.error = LfmError(error.code, error.message)
         return error

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import logging
 
 from lfm_ros.conversation.restore_points import MAX_RESTORE_POINTS
 from lfm_ros.engine.model import Model
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.process import available_bytes
 from lfm_ros.process import forget_peak
 from lfm_ros.process import peak_bytes
 from lfm_ros.process import rss_bytes
 from lfm_ros.serving.retention import RetentionPolicy
 
 MB = 1 << 20
+AUTO_BUDGET = -1
+# Of what is available once the model is open; the rest is for the other nodes of the robot.
+AUTO_SHARE = 0.5
 # For what comes and goes beside the states: segments of checkpoints while they are written or
 # read, messages, the log's cache. Measured: bench/budget.py.
 MARGIN = 32 * MB
@@ -26,6 +31,8 @@ GRAMMAR_ENGINE_BYTES = 24 * MB
 GRAMMAR_BYTES_PER_TOKEN = 1024
 # The least that compiling one grammar gets; what is free beyond it may be used as well.
 GRAMMAR_BYTES = 24 * MB
+
+_log = logging.getLogger(__name__)
 
 
 def grammar_engine_bytes(model: Model) -> int:
@@ -60,17 +67,18 @@ def with_budgets(retention: RetentionPolicy, model: Model, budget_mb: int, devic
 
 def mission_budget(model: Model, budget_mb: int, shared_device_bytes: int = 0) -> int:
     """
-    Return the bytes that all states may take together.
+    Return the bytes that all states may take together; 0: no limit is known.
 
     The model is run once at the very end of a context: what it needs then it will not need later
     on top of what the process holds now.
 
+    :param budget_mb: :data:`AUTO_BUDGET`: what is taken then, and a share of what is available.
     :param shared_device_bytes: what the model takes of the host's memory through a device, which
         is no part of the RSS.
     :raises LfmError: BUDGET_TOO_SMALL, with the arithmetic.
     """
     model.probe_peak_memory()
-    taken, budget = rss_bytes() + shared_device_bytes, budget_mb * MB
+    taken = rss_bytes() + shared_device_bytes
     if model.vision:
         # What it needs while it encodes is given back then, and would be missing the next time.
         forget_peak()
@@ -80,7 +88,9 @@ def mission_budget(model: Model, budget_mb: int, shared_device_bytes: int = 0) -
     least = _least_bytes(model)
     if model.memory.separate:
         least = MIN_HOST_BYTES  # its state is elsewhere
-    available = budget - taken - MARGIN
+    if budget_mb < 0:
+        return _automatic(taken, 2 * least)
+    available = budget_mb * MB - taken - MARGIN
     if available < 2 * least:  # the system prompt has a state, too
         wanted = (taken + MARGIN + 2 * least) // MB + 1
         raise LfmError(ErrorCode.BUDGET_TOO_SMALL, f'memory.budget_mb is {budget_mb}, but the '
@@ -89,6 +99,26 @@ def mission_budget(model: Model, budget_mb: int, shared_device_bytes: int = 0) -
                        f'{in_mb(2 * least)} MB: set it to {wanted} or more, or use a smaller '
                        'model')
     return available
+
+
+def _automatic(taken: int, least: int) -> int:
+    """Return the bytes that states may take when nobody has set a budget."""
+    free = available_bytes()
+    if free is None:
+        _log.warning('the available memory is not known here, so missions have no memory limit: '
+                     'set memory.budget_mb')
+        return 0
+    found = int(free * AUTO_SHARE) - MARGIN
+    if found < least:
+        raise LfmError(ErrorCode.BUDGET_TOO_SMALL, f'{in_mb(free)} MB of memory are available '
+                       f'with this model open, of which missions may take {AUTO_SHARE:.0%}, '
+                       f'{in_mb(MARGIN)} MB are kept free and two missions of {MIN_TOKENS} tokens '
+                       f'take {in_mb(least)} MB: free memory, use a smaller model, or set '
+                       'memory.budget_mb (0: no limit)')
+    _log.info(f'memory.budget_mb is {(taken + MARGIN + found) // MB} (auto): {in_mb(taken)} MB '
+              f'are taken with the model open, and {AUTO_SHARE:.0%} of the {in_mb(free)} MB that '
+              'are then available')
+    return found
 
 
 def device_budget(model: Model, budget_mb: int, free_before: int | None) -> int:

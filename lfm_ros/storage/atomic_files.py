@@ -103,21 +103,19 @@ class FolderLock:
 
     :ivar was_left: the process that held it before and did not end properly, if any.
     :raises LfmError: MISSIONS_LOCKED, with the process that holds it.
+    :raises OSError: when the folder cannot be locked.
     """
 
     def __init__(self, folder: Path) -> None:
         self._name = folder / 'lock'
-        try:
-            self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise cannot_use(folder, error) from error
+        self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.was_left = _process_in(self._name)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._handle)
             if error.errno != errno.EWOULDBLOCK:
-                raise cannot_use(folder, error) from error
+                raise
             raise LfmError(ErrorCode.MISSIONS_LOCKED, f'{folder} is used by process '
                            f'{self.was_left or "unknown"}: stop it, or choose another folder '
                            'with missions.dir') from error
@@ -137,9 +135,3 @@ def _process_in(file: Path) -> str:
         text = read_file(file, _MAX_NUMBER_LENGTH).decode(errors='replace').strip()
         return text if text.isascii() and text.isdigit() else ''
     return ''
-
-
-def cannot_use(folder: Path, error: OSError) -> LfmError:
-    """Return the error of a folder for missions that cannot be used."""
-    return LfmError(ErrorCode.STORAGE_FAILED, f'missions cannot be kept in {folder} '
-                    f'({error.strerror}): set missions.dir to a folder that can be written')

@@ -36,16 +36,19 @@ class DurableLog:
     :param file: None: the log is in memory and ends with the process.
     :param note: called with what was found damaged and how it was mended.
     :param cipher: seals what is written.
+    :param take: called before the file is opened; makes its folder ours, or raises OSError.
     :ivar durability_error: why what is said now would be lost, one sentence; empty: it would not.
     :raises LfmError: STORAGE_FAILED when a newer version of lfm_ros wrote it.
     """
 
     def __init__(self, file: Path | None, note: Callable[[str], None],
-                 cipher: StorageCipher = StorageCipher()) -> None:
+                 cipher: StorageCipher = StorageCipher(),
+                 take: Callable[[], None] = lambda: None) -> None:
         self.log = MissionLog(IN_MEMORY, cipher=cipher)
         self.durability_error = ''
         self._file = file
         self._note = note
+        self._take = take
         self._in_memory_fallback = False  # the log on disk could not be opened
         self._copied: dict[str, str] = {}  # digests of missions that came from there
         self._deleted: set[str] = set()    # missions that are still there
@@ -54,6 +57,7 @@ class DurableLog:
         self._opened = time.monotonic()
         if file:
             try:
+                take()
                 self.log, notice = open_log(file, cipher)
                 if notice:
                     note(notice)
@@ -140,12 +144,16 @@ class DurableLog:
         :returns: whether there is another log now: it may know missions that the last one did
             not, and may lack what that one had.
         """
-        with suppress(sqlite3.Error, OSError):
+        try:
             if self._in_memory_fallback:
                 self._reattach()
                 return True
             if self.durability_error and self._file:
                 return self._reopen(self._file)
+        except LfmError as error:  # somebody else was faster, say
+            self.durability_error = error.message
+        except (sqlite3.Error, OSError):
+            pass
         return False
 
     def maintain(self) -> None:
@@ -200,6 +208,7 @@ class DurableLog:
     def _reattach(self) -> None:
         """Open the log that was not to be opened before, and bring it up to date."""
         assert self._file
+        self._take()
         opened, notice = open_log(self._file, self.log.cipher)
         try:
             for mission_id in self._deleted:
@@ -236,5 +245,6 @@ class DurableLog:
             not isinstance(error, sqlite3.OperationalError)
         if not self.durability_error:
             self.durability_error = (f'missions are not durable ({error}): new turns would be '
-                                     f'lost at a restart; check the disk of {self._file}')
+                                     f'lost at a restart; check the disk of {self._file}, or set '
+                                     'missions.dir to a folder that can be written')
             _log.warning(self.durability_error)

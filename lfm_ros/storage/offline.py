@@ -18,7 +18,6 @@ from lfm_ros.errors import LfmError
 from lfm_ros.storage.archive_reader import ArchiveReader
 from lfm_ros.storage.archive_reader import export_mission
 from lfm_ros.storage.archive_reader import import_mission
-from lfm_ros.storage.atomic_files import cannot_use
 from lfm_ros.storage.atomic_files import FolderLock
 from lfm_ros.storage.checkpoints import Checkpoints
 from lfm_ros.storage.encryption import StorageCipher
@@ -26,6 +25,7 @@ from lfm_ros.storage.layout import LOG_FILE
 from lfm_ros.storage.layout import STATES
 from lfm_ros.storage.log import MissionLog
 from lfm_ros.storage.log import Summary
+from lfm_ros.storage.missions_folder import cannot_use
 from lfm_ros.storage.permissions import check_permissions
 
 READ, CHANGE, MAKE = range(3)  # MAKE: and the folder is made if need be
@@ -77,7 +77,7 @@ class OfflineMissions:
         check_permissions(folder)
         with ExitStack() as stack:
             if not self._read_only:
-                stack.callback(FolderLock(folder).release)
+                stack.callback(_lock(folder).release)
             self._log = MissionLog(log, self._read_only, cipher)
             stack.callback(self._log.close)
             self._stack = stack.pop_all()
@@ -189,3 +189,10 @@ class OfflineMissions:
         for chain in filter(None, chains):
             if chain[-1][0].path not in kept:
                 states.discard(chain[-1][0])
+
+
+def _lock(folder: Path) -> FolderLock:
+    try:
+        return FolderLock(folder)
+    except OSError as error:
+        raise cannot_use(folder, error) from error

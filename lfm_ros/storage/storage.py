@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from lfm_ros.conversation.mission import Mission
 from lfm_ros.conversation.transcript import Transcript
 from lfm_ros.engine.model import Model
 from lfm_ros.storage.archive_reader import ArchiveReader
-from lfm_ros.storage.atomic_files import cannot_use
-from lfm_ros.storage.atomic_files import FolderLock
 from lfm_ros.storage.checkpoint_writer import CheckpointWriter
 from lfm_ros.storage.checkpoints import Checkpoints
 from lfm_ros.storage.checkpoints import CheckpointSegment
@@ -23,7 +20,8 @@ from lfm_ros.storage.encryption import StorageCipher
 from lfm_ros.storage.layout import LOG_FILE
 from lfm_ros.storage.layout import STATES
 from lfm_ros.storage.log import MissionLog
-from lfm_ros.storage.permissions import check_permissions
+from lfm_ros.storage.missions_folder import cannot_use
+from lfm_ros.storage.missions_folder import MissionsFolder
 
 MAX_CHAIN_LENGTH = 64  # checkpoints that stand on each other before one is written anew
 
@@ -41,6 +39,8 @@ class Storage:
     :param folder: made if need be; None: nothing outlives the process.
     :param cipher: seals what is written there.
     :param strict: refuse a folder that others may write to, instead of a warning.
+    :param required: refuse a folder that cannot be made, instead of going on in memory as with a
+        disk that fails.
     :raises LfmError: MISSIONS_LOCKED, STORAGE_FAILED when the folder cannot be made, KEY_INVALID
         when what is there was written with another key, or with none.
     :ivar durability_error: why what is said now would be lost, one sentence; empty: it would not.
@@ -48,7 +48,7 @@ class Storage:
     """
 
     def __init__(self, folder: Path | None, model: Model, cipher: StorageCipher = StorageCipher(),
-                 strict: bool = False) -> None:
+                 strict: bool = False, required: bool = True) -> None:
         self.folder = folder
         self.cipher = cipher
         self.notice = ''
@@ -56,24 +56,21 @@ class Storage:
         self.model = model
         self._state_error = ''
         self._writer: CheckpointWriter | None = None
-        self._lock: FolderLock | None = None
+        self._taken: MissionsFolder | None = None
         if folder is None:
             self._durable = DurableLog(None, self._note, cipher)
             return
+        self._taken = MissionsFolder(folder, cipher, strict, self._note)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_use(folder, error) from error
-        check_permissions(folder, strict)
-        self._lock = FolderLock(folder)
-        try:
-            if self._lock.was_left:
-                self._note(f'the process {self._lock.was_left} that used {folder} was killed')
-            cipher.check(os.listdir(folder), LOG_FILE, folder)
-            self._durable = DurableLog(folder / cipher.named(LOG_FILE), self._note, cipher)
+            if required:
+                self._taken.take()
+            self._durable = DurableLog(folder / cipher.named(LOG_FILE), self._note, cipher,
+                                       self._taken.take)
             self._open_checkpoints()
-        except BaseException:
-            self._lock.release()
+        except BaseException as error:
+            self._taken.release()
+            if isinstance(error, OSError):
+                raise cannot_use(folder, error) from error
             raise
 
     @property
@@ -192,9 +189,10 @@ class Storage:
 
     def retry(self) -> bool:
         """Open again what could not be used; see :meth:`DurableLog.retry`."""
+        changed = self._durable.retry()
         if self.folder and self.checkpoints is None:
             self._open_checkpoints()
-        return self._durable.retry()
+        return changed
 
     def maintain(self) -> None:
         """Do what is better done while idle; everything pending has been written."""
@@ -206,11 +204,13 @@ class Storage:
             self._writer.close()
             self._writer = None
         self._durable.close()
-        if self._lock:
-            self._lock.release()
+        if self._taken:
+            self._taken.release()
 
     def _open_checkpoints(self) -> None:
-        assert self.folder
+        assert self.folder and self._taken
+        if not self._taken.taken:
+            return
         try:
             self.checkpoints = Checkpoints(self.folder / STATES, self.model.folder.fingerprint,
                                            cipher=self.cipher)

@@ -9,7 +9,7 @@ import sys
 
 from lfm_ros.cli.main import VERBS
 from lfm_ros.msg import Response
-from lfm_ros.node.parameters import BY_NAME
+from lfm_ros.node.parameter_specs import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')

@@ -14,10 +14,15 @@ from node_support import NodeProcess
 from node_support import parameters
 from node_support import running_node
 import pytest
+from rcl_interfaces.msg import Parameter as ParameterMsg
+from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import DescribeParameters
+from rcl_interfaces.srv import GetParameters
 from rcl_interfaces.srv import ListParameters
+from rcl_interfaces.srv import SetParameters
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
+from rclpy.parameter import parameter_value_to_python
 
 R = msg.Response
 OURS = ('autostart', 'memory.', 'missions.', 'model.', 'queue.', 'sampling.')
@@ -76,7 +81,7 @@ def test_sampling_changes_live(client: Client) -> None:
 @pytest.mark.parametrize('name, value', [
     ('sampling.temperature', 5.1), ('sampling.temperature', float('nan')),
     ('sampling.temperature', float('inf')), ('sampling.temperature', -1.5),
-    ('sampling.temperature', 1), ('sampling.temperature', 'hot'), ('sampling.top_k', 0.5),
+    ('sampling.temperature', 6), ('sampling.temperature', 'hot'), ('sampling.top_k', 0.5),
     ('sampling.top_p', 1.01), ('sampling.min_p', float('nan')), ('sampling.max_tokens', 0),
     ('sampling.max_tokens', 1 << 40), ('sampling.repetition_penalty', 0.05),
     ('sampling.repetition_penalty', 0.0), ('queue.timeout', -0.5),
@@ -128,6 +133,11 @@ def test_parameters_come_from_a_file(tmp_path: Path) -> None:
     ({'sampling__temperature': '.nan'}, 'sampling.temperature'),
     ({'sampling__repetition_penalty': 0.01}, 'sampling.repetition_penalty'),
     ({'model__provider_options': '[device_id]'}, 'name=value'),
+    ({'model__providers': '[]'}, 'model.providers is empty'),
+    ({'model__providers': 'auto'}, 'STRING_ARRAY'),
+    ({'queue__timeout': '[]'}, 'queue.timeout has no value'),
+    ({'model__cores': '[]'}, 'model.cores has no value'),
+    ({'queue__timeout': 1 << 40}, 'queue.timeout'),
 ])
 def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
         values: dict[str, Any], word: str) -> None:
@@ -145,3 +155,54 @@ def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
 def test_a_value_that_is_set_already_may_be_set_again(client: Client) -> None:
     results = client.set_parameters(queue__size=8, queue__policy='reject')
     assert [r.successful for r in results] == [True, True]
+
+
+def test_what_yaml_takes_for_another_type_is_taken_as_it_was_meant(tmp_path: Path) -> None:
+    file = tmp_path / 'parameters.yaml'
+    file.write_text('/lfm:\n  ros__parameters:\n'
+                    f'    model: {{path: "{MODELS / "lfm2"}", cores: 0, provider_options: []}}\n'
+                    '    missions: {never_expire: [], system_prompt: 7}\n'
+                    '    image: {wait: 1, max_age: 0}\n'
+                    '    queue: {timeout: 60}\n')
+    with running_node('--params-file', str(file), model='') as client:
+        expected = {'model.cores': '0', 'model.provider_options': [], 'missions.never_expire': [],
+                    'missions.system_prompt': '7', 'image.wait': 1.0, 'image.max_age': 0.0,
+                    'queue.timeout': 60.0}
+        assert values(client, *expected) == expected
+        assert all(r.successful for r in client.set_parameters(queue__timeout=30))
+        assert values(client, 'queue.timeout') == {'queue.timeout': 30.0}
+
+
+def values(client: Client, *names: str) -> dict[str, Any]:
+    """Return the values of parameters."""
+    found = client.call(GetParameters, '~/get_parameters',
+                        GetParameters.Request(names=list(names))).values
+    return {name: parameter_value_to_python(value) for name, value in zip(names, found)}
+
+
+def test_a_list_may_be_emptied_and_filled_again() -> None:
+    empty = [ParameterValue(), ParameterValue(type=Parameter.Type.BOOL_ARRAY.value)]
+    with running_node(state='unconfigured', autostart=False) as client:
+        for value in empty:
+            for name, taken in (('missions.never_expire', True),
+                                ('model.provider_options', True), ('model.providers', False),
+                                ('queue.timeout', False), ('model.path', False)):
+                change = ParameterMsg(name=name, value=value)
+                result, = client.call(SetParameters, '~/set_parameters',
+                                      SetParameters.Request(parameters=[change])).results
+                assert result.successful == taken and bool(result.reason) != taken, name
+            assert values(client, 'missions.never_expire') == {'missions.never_expire': []}
+            filled, = client.set_parameters(missions__never_expire=['default'])
+            assert filled.successful
+
+
+def test_a_misspelt_parameter_is_named_with_the_one_that_is_meant() -> None:
+    more = parameters(queue__timout=3, missions__keep='x', image_wait=1.0)
+    with running_node(*more) as client:
+        assert plain(client, max_tokens=1).error_code == R.NONE
+        log = client.node_process.log
+    for sentence in ("'queue.timout', it is ignored: do you mean queue.timeout?",
+                     "'image_wait', it is ignored: do you mean image.wait?",
+                     "'missions.keep', it is ignored"):
+        assert sentence in log
+    assert log.count('there is no parameter') == 3

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node as a process: signals, names, and several nodes in one process."""
 import signal
+import subprocess
+import sys
 import time
 
 from lfm_ros import msg
@@ -9,6 +11,7 @@ from lfm_ros import srv
 from node_client import Client
 from node_client import DEADLINE
 from node_client import query
+from node_support import environment
 from node_support import MODELS
 from node_support import NodeProcess
 from node_support import ODD_NODE
@@ -123,3 +126,13 @@ def test_two_nodes_live_in_one_process() -> None:
         left.node_process.process.send_signal(signal.SIGUSR1)
         right.wait_until(lambda: not right.node.count_publishers('/left/status'), 'end of left')
         assert right.ask('hello', max_tokens=5).error_code == R.NONE
+
+
+def test_a_ros_that_is_too_old_is_named() -> None:
+    code = ('import sys; from rclpy.node import Node; del Node.add_post_set_parameters_callback; '
+            'from lfm_ros.node.main import main; sys.exit(main([]))')
+    done = subprocess.run([sys.executable, '-c', code], env=environment(), text=True,
+                          capture_output=True, timeout=DEADLINE)
+    assert done.returncode == 2
+    assert 'use Jazzy or a later one' in done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr

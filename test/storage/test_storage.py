@@ -9,6 +9,7 @@ import sys
 from cipher_support import cipher  # noqa: F401
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.storage.durable_log import DurableLog
 from lfm_ros.storage.storage import Storage
 import pytest
@@ -274,6 +275,30 @@ def test_a_place_that_cannot_be_one_is_refused(tmp_path):
             Storage(where, open_model('lfm2-int4'))
         assert caught.value.code == ErrorCode.STORAGE_FAILED
         assert_one_line(caught.value.message, str(where), 'missions.dir')
+
+
+def test_a_folder_that_is_not_required_is_waited_for_and_never_taken_from_another(
+        tmp_path):
+    blocker, where = tmp_path / 'a', tmp_path / 'a' / 'missions'
+    blocker.write_text('')
+    model = open_model('lfm2-int4')
+    store = MissionStore(model, 'You are a robot.', storage=Storage(where, model, required=False))
+    answer = tell(store, 'm', 'Where?')
+    assert str(where) in store.storage.durability_error and not store.storage.durable
+    store.maintain(0.0)
+    assert not store.storage.durable
+    blocker.unlink()
+    holder = Storage(where, open_model('lfm2-int4'))
+    store.maintain(0.0)
+    assert not store.storage.durable and 'is used by process' in store.storage.durability_error
+    holder.close()
+    store.maintain(0.0)
+    assert store.storage.durable
+    expected = told(store, 'm')
+    close(store)
+    store = open_store(where, model, 'You are a robot.')
+    assert told(store, 'm') == expected and store.get('m').turns[-1].text == answer
+    close(store)
 
 
 def test_the_budget_holds_wherever_it_ends(place):  # noqa: F811

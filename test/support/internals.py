@@ -110,7 +110,7 @@ def node_facts() -> dict[str, Any]:
     from lfm_ros.node.lifecycle_bond import TOPIC
     from lfm_ros.node.main import HUNG
     from lfm_ros.node.mission_services import EXPORTS
-    from lfm_ros.node.parameters import SPECS
+    from lfm_ros.node.parameter_specs import SPECS
     return {'camera topics': sorted(TOPICS), 'topic of the bond': TOPIC,
             'exit code when the model hangs': HUNG, 'folder of exports': EXPORTS,
             'parameters that change at any time': sorted(s.name for s in SPECS if s.live)}

@@ -59,6 +59,10 @@ def starter() -> Starter:
     return Starter(environment())
 
 
+# By default missions outlive a node, in a folder of the user.
+NOT_KEPT = ('-p', "missions.dir:=''")
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a node."""
     found = dict(os.environ, PYTHONPATH=str(ROOT), RCUTILS_COLORIZED_OUTPUT='0',
@@ -75,16 +79,19 @@ class NodeProcess:
     :param program: what Python runs.
     :param cwd: folder in which it starts.
     :param beside: a node into whose domain this one comes.
+    :param keeping: whether its missions are kept where they are when nobody says where.
     :param forked: whether its imports may be done already, see :mod:`node_starter`; what it shares
         with other nodes counts as their memory, too.
     """
 
     def __init__(self, *arguments: str, program: tuple[str, ...] = NODE, cwd: Path = ROOT,
-                 beside: NodeProcess | None = None, forked: bool = True) -> None:
+                 beside: NodeProcess | None = None, keeping: bool = False,
+                 forked: bool = True) -> None:
         self.domain, self._claim = claim_domain()
         if beside:
             self.domain = beside.domain
         self._log = tempfile.TemporaryFile('w+', errors='replace')
+        arguments = arguments if keeping else (*NOT_KEPT, *arguments)
         env = environment(ROS_DOMAIN_ID=str(self.domain))
         self.process: subprocess.Popen[bytes] | StartedNode
         if forked and program in FORKED and hasattr(os, 'pidfd_open') and \
@@ -141,7 +148,8 @@ def parameters(**values: Any) -> list[str]:
 @contextmanager
 def running_node(*arguments: str, model: str = 'lfm2', program: tuple[str, ...] = NODE,
                  state: str = 'active', target: str = '/lfm', check_end: bool = True,
-                 cwd: Path = ROOT, forked: bool = True, **values: Any) -> Iterator[Client]:
+                 cwd: Path = ROOT, keeping: bool = False, forked: bool = True,
+                 **values: Any) -> Iterator[Client]:
     """
     Give a client of a fresh node, and end the node with SIGINT.
 
@@ -152,7 +160,7 @@ def running_node(*arguments: str, model: str = 'lfm2', program: tuple[str, ...] 
     if model:
         values.setdefault('model__path', MODELS / model)
     node = NodeProcess(*parameters(**values), *arguments, program=program, cwd=cwd,
-                       forked=forked)
+                       keeping=keeping, forked=forked)
     try:
         with Client(node.domain, target) as client:
             client.node_process = node
