@@ -12,6 +12,9 @@ from pathlib import Path
 import platform
 import re
 
+from lfm_ros.control_groups import cpu_quota
+from lfm_ros.control_groups import ROOT
+
 CPUINFO = Path('/proc/cpuinfo')
 DEVICE_TREE = Path('/proc/device-tree')
 ARM = ('aarch64', 'arm64')
@@ -112,6 +115,19 @@ def parse_cores(text: str) -> tuple[int, ...]:
         raise ValueError(f'core {missing[0]} of {text!r} is not there or not allowed: choose from '
                          f'{", ".join(map(str, sorted(os.sched_getaffinity(0))))}')
     return tuple(dict.fromkeys(found))
+
+
+def usable_threads(root: Path = ROOT) -> int:
+    """
+    Return how many threads this process can keep busy; 0: one for each core of the machine.
+
+    ONNX Runtime counts the cores of the machine, also in a container that may not use them all:
+    its threads would then spin while the kernel holds back those that have work.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = cpu_quota(root)
+    found = allowed if quota is None else max(1, min(allowed, int(quota)))
+    return found if found < (os.cpu_count() or 1) else 0
 
 
 def pin_thread(cores: Sequence[int]) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 import resource
 import sys
 
+from lfm_ros.control_groups import memory_left
+from lfm_ros.control_groups import ROOT
+
 
 def rss_bytes() -> int:
     """Return the resident memory of the process in bytes (Linux)."""
@@ -25,43 +28,22 @@ def anonymous_bytes(pid: int) -> int:
     return 0
 
 
-def available_bytes(root: Path = Path('/')) -> int | None:
+def available_bytes(root: Path = ROOT) -> int | None:
     """
     Return how many bytes this process could still take without swapping; None: it is not known.
 
     That is MemAvailable of the machine, or less where the control groups of this process (a
     container, a service of systemd) have a limit. What it has mapped of files counts as taken.
-
-    :param root: of the file system with /proc and /sys.
     """
-    proc, groups = root / 'proc', root / 'sys/fs/cgroup'
     try:
-        found = 1024 * int((proc / 'meminfo').read_text().partition('MemAvailable:')[2].split()[0])
-        mapped = int((proc / 'self/statm').read_text().split()[2]) * os.sysconf('SC_PAGE_SIZE')
-        lines = (proc / 'self/cgroup').read_text().splitlines()
+        text = (root / 'proc/meminfo').read_text()
+        found = 1024 * int(text.partition('MemAvailable:')[2].split()[0])
+        mapped = int((root / 'proc/self/statm').read_text().split()[2])
     except (OSError, ValueError, IndexError):
         return None
-    for controllers, path in (line.split(':', 2)[1:] for line in lines):
-        if not controllers:
-            top, names = groups, ('memory.max', 'memory.current')
-        elif 'memory' in controllers.split(','):
-            top, names = groups / 'memory', ('memory.limit_in_bytes', 'memory.usage_in_bytes')
-        else:
-            continue
-        group = top / path.lstrip('/')
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(top):
-                found = min([found, *_left_in_group(folder, *names)])
-    return max(0, found - mapped)
-
-
-def _left_in_group(folder: Path, limit: str, used: str) -> list[int]:
-    """Return what is left of the limit of a control group, if it has one."""
-    with suppress(OSError, ValueError):  # 'max' is no number
-        cached = (folder / 'memory.stat').read_text().partition('inactive_file ')[2].split()[:1]
-        taken = int((folder / used).read_text()) - sum(map(int, cached))
-        return [int((folder / limit).read_text()) - taken]
-    return []
+    left = memory_left(root)
+    return max(0, (found if left is None else min(found, left))
+               - mapped * os.sysconf('SC_PAGE_SIZE'))
 
 
 def peak_bytes() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import errno
 from importlib import import_module
 import io
 import logging
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.lastResort.setFormatter(PlainFormatter(f'{arguments.prog}: %(message)s'))
     try:
         status = arguments.run(arguments)
+        if sys.stdout is None:  # it was closed before we began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         sys.stdout.flush()  # at the exit it would be too late to say what is wrong
         return status
     except LfmError as error:
@@ -92,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _drop_output() -> None:
     """Let what is still buffered go nowhere, or Python would complain at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':

@@ -170,6 +170,13 @@ def test_a_disk_that_is_full_is_one_line():
     assert_one_line(done.stderr, 'lfm inspect: ')
 
 
+def test_an_output_that_is_closed_is_one_line():
+    done = subprocess.run(['sh', '-c', 'exec "$@" >&-', 'sh', *map(str, command(
+        'inspect', folder()))], env=environment(), stderr=subprocess.PIPE, text=True, timeout=WAIT)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, 'lfm inspect: ', 'output')
+
+
 @pytest.mark.parametrize('arguments', [
     ('ask', b'bad \xff bytes'), ('ask', 'What?', '--system', b'\xff'),
     ('ask', 'What?', '--mission', b'\xff', '--json'), ('ask', 'What?', '--stop', b'\xff')])

@@ -17,6 +17,7 @@ from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.runtime import probes
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from linux_files import linux
 import numpy as np
 import pytest
 from support import assert_one_line
@@ -197,3 +198,34 @@ def test_rows_that_depend_on_those_behind_them_are_found_out(past, monkeypatch):
 
     monkeypatch.setattr(runner, 'run', grouped)
     assert not probes._rows_stand_alone(runner, past)
+
+
+@pytest.mark.parametrize('groups, files, expected', [
+    ('0::/a/b\n', {}, 0),
+    ('0::/a/b\n', {'a/b/cpu.max': 'max 100000\n'}, 0),
+    ('0::/a/b\n', {'a/b/cpu.max': '250000 100000\n'}, 2),
+    ('0::/a/b\n', {'a/b/cpu.max': '350000 100000\n', 'a/cpu.max': '150000 100000\n'}, 1),
+    ('0::/\n', {'cpu.max': '50000 100000\n'}, 1),
+    ('0::/\n', {'cpu.max': '900000 100000\n'}, 0),
+    # In a container the path may be that of the host.
+    ('2:cpu,cpuacct:/docker/x\n', {'cpu/cpu.cfs_quota_us': '300000\n',
+                                   'cpu/cpu.cfs_period_us': '100000\n'}, 3),
+    ('2:cpu:/\n', {'cpu/cpu.cfs_quota_us': '-1\n', 'cpu/cpu.cfs_period_us': '100000\n'}, 0),
+    ('2:memory:/\n', {'cpu/cpu.cfs_quota_us': '100000\n', 'cpu/cpu.cfs_period_us': '100000\n'},
+     0),
+])
+def test_a_container_gets_as_many_threads_as_it_may_keep_busy(
+        monkeypatch, tmp_path, groups, files, expected):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(4)))
+    monkeypatch.setattr(os, 'cpu_count', lambda: 4)
+    assert cpu.usable_threads(linux(tmp_path, groups, files)) == expected
+
+
+def test_a_process_that_is_kept_to_some_cores_gets_a_thread_for_each(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {2, 3})
+    monkeypatch.setattr(os, 'cpu_count', lambda: 4)
+    assert cpu.usable_threads(tmp_path) == 2
+    from lfm_ros.engine.runtime.session import session_options
+    monkeypatch.setattr('lfm_ros.engine.runtime.session.usable_threads', lambda: 2)
+    assert session_options().intra_op_num_threads == 2
+    assert session_options(threads=3).intra_op_num_threads == 3

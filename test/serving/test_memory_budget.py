@@ -1,9 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """How much memory missions may take when nobody has said it."""
-import os
-from pathlib import Path
-
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.process import available_bytes
@@ -11,26 +8,12 @@ from lfm_ros.serving import memory_budget
 from lfm_ros.serving.memory_budget import AUTO_BUDGET
 from lfm_ros.serving.memory_budget import MARGIN
 from lfm_ros.serving.memory_budget import mission_budget
+from linux_files import linux
 import pytest
 from support import assert_one_line
 from support import open_model
 
 MB = 1 << 20
-PAGE = os.sysconf('SC_PAGE_SIZE')
-
-
-def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
-    """Make the files in which Linux tells of memory: 1000 MB available, 100 MB mapped."""
-    stats = {str(Path(name).with_name('memory.stat')): 'anon 3\ninactive_file 0\n'
-             for name in files}
-    files = {**stats, **files}
-    for name, text in {'proc/meminfo': f'MemTotal: 1 kB\nMemAvailable:  {1000 * 1024} kB\n',
-                       'proc/self/statm': f'9 9 {100 * MB // PAGE} 0 0 0 0\n',
-                       'proc/self/cgroup': groups,
-                       **{f'sys/fs/cgroup/{name}': text for name, text in files.items()}}.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
 
 
 @pytest.mark.parametrize('groups, files, expected', [
@@ -48,7 +31,7 @@ def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
 ])
 def test_memory_is_available_as_far_as_the_machine_and_its_containers_have_it(
         tmp_path, groups, files, expected):
-    assert available_bytes(machine(tmp_path, groups, files)) == expected * MB
+    assert available_bytes(linux(tmp_path, groups, files)) == expected * MB
 
 
 def test_what_no_file_tells_is_not_guessed(tmp_path):

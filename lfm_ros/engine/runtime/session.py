@@ -12,6 +12,7 @@ import platform
 import re
 
 from lfm_ros.cpu import ARM
+from lfm_ros.cpu import usable_threads
 from lfm_ros.engine.files.graph_check import check_graph
 from lfm_ros.engine.files.model_file import is_lfs_pointer
 from lfm_ros.engine.runtime.execution_provider import CPU
@@ -79,7 +80,7 @@ def session_options(threads: int = 0, reuse: bool = True, arena: bool = True,
     """Return the options with which every graph is opened; see :func:`open_session`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY  # errors are raised and logged once, by us
-    options.intra_op_num_threads = threads or len(cores)
+    options.intra_op_num_threads = threads or len(cores) or usable_threads()
     if len(cores) > 1 and threads in (0, len(cores)):
         # The first thread is the one that makes the run; they are counted from 1.
         options.add_session_config_entry('session.intra_op_thread_affinities',
