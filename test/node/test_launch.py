@@ -79,7 +79,7 @@ def test_an_argument_counts_more_than_the_parameter_file(launched: Client) -> No
 
 
 @pytest.mark.parametrize('launched', [
-    (*NAMED, 'model_path:=' + str(MODELS / 'lfm2-vl'), 'image_topic:=/front/image_raw',
+    (*NAMED, 'model_path:=' + str(MODELS / 'vision' / 'lfm2-vl-past-conv'), 'image_topic:=/front/image_raw',
      'compressed_image_topic:=/front/image_raw/compressed')], indirect=True)
 def test_the_topics_of_a_camera_are_arguments(launched: Client) -> None:
     launched.wait_status(lambda s: s.state == 'active')
