@@ -31,8 +31,9 @@ from lfm_ros.engine.decoding.limits import Limits  # noqa: E402, I100
 from lfm_ros.engine.model import Model  # noqa: E402, I100
 from lfm_ros.engine.model_options import ModelOptions  # noqa: E402, I100
 from lfm_ros.engine.sampling import Sampling  # noqa: E402, I100
+from lfm_ros.engine.text.tool_calls import parse_tool_calls  # noqa: E402, I100
 from lfm_ros.engine.text.tools import (  # noqa: E402, I100
-    from_json, parse_tool_calls, to_json, Tool, ToolCall, ToolResult)
+    from_json, to_json, Tool, ToolCall, ToolResult)
 from lfm_ros.conversation.mission import Mission as Conversation  # noqa: E402, I100
 from lfm_ros.serving.query import Query  # noqa: E402, I100
 from lfm_ros.serving.turn import Turn  # noqa: E402, I100

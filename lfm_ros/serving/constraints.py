@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lfm_ros.engine.grammar.source import GrammarSource
-from lfm_ros.engine.grammar.worker import GRAMMAR
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.text.tools import AUTO
 from lfm_ros.engine.text.tools import NONE
@@ -46,4 +45,4 @@ def grammar_source(query: Query, tools: Sequence[Tool], model: Model) -> Grammar
     if model.tool_format is None:
         raise LfmError(ErrorCode.UNSUPPORTED, f'{model.name} does not support tool calling, its '
                        'tokenizer has no token for it: send no tools')
-    return GrammarSource(GRAMMAR, model.tool_format.grammar(tools, choice), 'tools')
+    return GrammarSource.of_tools(model.tool_format, tools, choice)

@@ -11,10 +11,10 @@ from lfm_ros.conversation.mission import Mission
 from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
 from lfm_ros.engine.sampling import Sampler
+from lfm_ros.engine.text.tool_calls import parse_tool_calls
 from lfm_ros.engine.text.tool_format import ToolCallParser
 from lfm_ros.engine.text.tools import from_json
 from lfm_ros.engine.text.tools import MAX_TOOL_LENGTH
-from lfm_ros.engine.text.tools import parse_tool_calls
 from lfm_ros.engine.text.tools import to_json
 from lfm_ros.engine.text.tools import Tool
 from lfm_ros.engine.text.tools import ToolCall
@@ -443,7 +443,7 @@ def test_another_model_is_told_of_the_same_tools_calls_and_results(scheduler, sc
 
 @pytest.mark.parametrize(('tools', 'reason'), [
     ((Tool(''),), 'not a tool name'), ((Tool('a b'),), 'not a tool name'),
-    ((Tool('a' * 65),), 'not a tool name'),
+    ((Tool('a' * 129),), 'not a tool name'),
     ((Tool('a', '', '[]'),), 'not a JSON schema'), ((Tool('a', '', '{'),), 'not a JSON schema'),
     ((Tool('a', '', '{"type": "string"}'),), 'not those of an object'),
     ((Tool('a', '', '{"properties": []}'),), 'not those of an object'),
@@ -453,7 +453,7 @@ def test_another_model_is_told_of_the_same_tools_calls_and_results(scheduler, sc
     ((Tool('a', '', '{"properties": {"x": {"type": "objekt"}}}'),), 'Invalid type')])
 def test_tools_that_cannot_be_are_refused_before_any_token(scheduler, tools, reason):
     answer = turn(scheduler, tools=tools)
-    assert answer.error_code in (ErrorCode.INVALID_TOOL, ErrorCode.INVALID_FORMAT)
+    assert answer.error_code == ErrorCode.INVALID_TOOL
     assert reason in answer.error_msg and answer.usage.prompt_tokens == 0
     assert 'm' not in scheduler.store
 

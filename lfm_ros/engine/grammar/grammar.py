@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import re
 import struct
 import time
 
@@ -19,6 +20,7 @@ from lfm_ros.engine.grammar.worker import OPEN
 from lfm_ros.engine.grammar.worker import PUSH
 from lfm_ros.engine.grammar.worker import REPLY
 from lfm_ros.engine.grammar.worker import REQUEST
+from lfm_ros.engine.grammar.worker import TOOLS
 from lfm_ros.engine.grammar.worker import UNSUPPORTED
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -27,6 +29,11 @@ START_SECONDS = 30.0    # for the server to read the tokenizer
 COMPILE_SECONDS = 10.0
 REPLY_SECONDS = 2.0     # for what may come next in an answer
 SLOW_SECONDS = 0.02     # a grammar that takes longer than that lets all else go first
+_NAMES_TOOL = ' cannot be used '  # in a reason that says which tool, or which parameter
+# llguidance advises an option of its own.
+_ONE_OF = re.compile('oneOf constraints are not supported.*? with anyOf')
+_OVERLAP = 'it is not sure that only one option of a oneOf matches: use anyOf, or require in each ' \
+    'a property with a const of its own'
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class Grammar:
         end = time.monotonic() + seconds
         while answer not in self._replies:
             if self._worker is None:
-                raise _too_complex('the process that matched it has ended')
+                raise self._too_complex('the process that matched it has ended')
             now = time.monotonic()
             if self._worker.readable(max(0.0, min(end - now, SLOW_SECONDS))):
                 self._receive()
@@ -167,7 +174,7 @@ class Grammar:
             taken = now - self._asked[answer]
             if taken > REPLY_SECONDS:
                 self.close()
-                raise _too_complex(f'it takes more than {REPLY_SECONDS:g} s for one token')
+                raise self._too_complex(f'it takes more than {REPLY_SECONDS:g} s for one token')
             if taken > SLOW_SECONDS:
                 self._worker.yield_cpu()
             if now >= end:
@@ -182,7 +189,7 @@ class Grammar:
         """
         reply = self._replies.pop(answer)
         if reply.error:
-            raise _too_complex(reply.error)
+            raise self._too_complex(reply.error)
         return reply
 
     def leave(self, answer: int) -> None:
@@ -236,9 +243,20 @@ class Grammar:
             self.error = LfmError(ErrorCode.UNSUPPORTED, 'this model does not support structured '
                                   f'output, its tokenizer is of another kind ({reason}): leave '
                                   'response_format and tool_choice empty')
+        elif self.source.kind == TOOLS:
+            which = reason if _NAMES_TOOL in reason else f'the tools{_NAMES_TOOL}({reason})'
+            self.error = LfmError(ErrorCode.INVALID_TOOL, f'{which}: correct the schema of the '
+                                  'parameters')
         else:
             self.error = LfmError(ErrorCode.INVALID_FORMAT, f'the {self.source.name} of '
                                   f'response_format cannot be used ({reason}): correct it')
+
+    def _too_complex(self, reason: str) -> LfmError:
+        if self.source.kind == TOOLS:
+            return LfmError(ErrorCode.INVALID_TOOL, f'the tools are too complex ({reason}): '
+                            'simplify the schemas of their parameters')
+        return LfmError(ErrorCode.INVALID_FORMAT, f'response_format is too complex ({reason}): '
+                        'simplify it')
 
 
 def _parse(packet: bytes) -> Reply:
@@ -250,13 +268,8 @@ def _parse(packet: bytes) -> Reply:
     return Reply(complete, count, list(memoryview(rest[:size]).cast('i')), rest[size:])
 
 
-def _too_complex(reason: str) -> LfmError:
-    return LfmError(ErrorCode.INVALID_FORMAT, f'response_format is too complex ({reason}): '
-                    'simplify it')
-
-
 def _first_line(text: str) -> str:
     """Return the reason in a message of llguidance, without the drawing below it."""
     lines = [line.strip() for line in text.splitlines() if line.strip().strip('^')]
     reasons = [line for line in lines if line.startswith('error:')] or lines[:1] or ['no reason']
-    return reasons[0].removeprefix('error:').strip()[:300]
+    return _ONE_OF.sub(_OVERLAP, reasons[0].removeprefix('error:').strip())[:400]

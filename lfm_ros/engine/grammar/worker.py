@@ -32,7 +32,7 @@ GROWTH_BYTES = 16 << 20  # that following answers may add to what compiling took
 MAX_FORCED = 1024  # tokens in one reply; the rest is forced again after them
 NICENESS = 10      # of compiling: answers in progress go first
 # Kinds of what is compiled.
-JSON_SCHEMA, REGEX, GRAMMAR = 'json_schema', 'regex', 'grammar'
+JSON_SCHEMA, REGEX, GRAMMAR, TOOLS = 'json_schema', 'regex', 'grammar', 'tools'
 # A state takes up to 2 kB; llguidance's own limit is 250,000.
 _MAX_STATES = 5_000
 _SILENT = 0
@@ -111,6 +111,8 @@ class _Compiler:
         """
         if self.error:
             raise ValueError(self.error)
+        if kind == TOOLS:
+            return self._compile_tools(**json.loads(text))
         library = self._library
         if kind == JSON_SCHEMA:
             text = library.grammar_from_json_schema(text, defaults=JSON_STYLE)
@@ -119,6 +121,21 @@ class _Compiler:
         else:
             text = library.grammar_from_lark(text)
         return library(self._tokenizer, text, log_level=_SILENT, limits=self._limits)
+
+    def _compile_tools(self, grammar: str, parts: list[tuple[str, str]]) -> Any:
+        """
+        Return the matcher of a Lark grammar.
+
+        :param parts: names of the schemas in it, and these; the first that fails is named.
+        """
+        matcher = self.compile(GRAMMAR, grammar)
+        if matcher.is_error():
+            for name, schema in parts:
+                part = self.compile(JSON_SCHEMA, schema)
+                if part.is_error():
+                    reason = part.get_error().strip().splitlines()[0]
+                    raise ValueError(f'{name} cannot be used ({reason})')
+        return matcher
 
 
 def _work(requests: socket.socket, compiler: _Compiler, kind: str, text: str,

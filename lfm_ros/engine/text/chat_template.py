@@ -16,6 +16,8 @@ from lfm_ros.engine.text.template_process import RenderError
 from lfm_ros.engine.text.template_process import SHARED
 from lfm_ros.engine.text.tokenizer import Tokenizer
 from lfm_ros.engine.text.tool_format import ToolCallFormat
+from lfm_ros.engine.text.tools import from_json
+from lfm_ros.engine.text.tools import to_json
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
@@ -73,6 +75,7 @@ class ChatTemplate:
     def __init__(self, source: str, tokens: dict[str, str], tokenizer: Tokenizer) -> None:
         self._tokens = tokens
         self._tokenizer = tokenizer
+        self._tool_format = ToolCallFormat.find(tokenizer)
         try:
             if not isinstance(source, str) or len(source) > MAX_TEMPLATE_BYTES:
                 raise ValueError('it is no text, or longer than 1 MiB')
@@ -207,11 +210,10 @@ class ChatTemplate:
                 return _placeholder(number)
             return value
 
-        if not tools:
+        if not (tools and self._tool_format):
             return None, texts
-        described = shown(json.loads(tools))
-        tool_format = ToolCallFormat.find(self._tokenizer)
-        if not (tool_format and tool_format.list_syntax):  # as OpenAI's interface has them
+        described = shown(json.loads(to_json(self._tool_format.told(from_json(tools)))))
+        if not self._tool_format.list_syntax:  # as OpenAI's interface has them
             described = [{'type': 'function', 'function': tool} for tool in described]
         return described, texts
 

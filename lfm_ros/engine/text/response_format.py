@@ -9,8 +9,12 @@ from typing import Any
 
 from lfm_ros.engine.text.json_format import MAX_NESTING
 from lfm_ros.engine.text.json_format import too_deep
+from lfm_ros.engine.text.json_schema import is_foreign
+from lfm_ros.engine.text.json_schema import unwrapped
+from lfm_ros.engine.text.json_schema import without_nulls
 from lfm_ros.engine.text.text_check import check_text
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 
 MAX_LENGTH = 1 << 16  # characters of a schema, a regular expression or a grammar
@@ -74,7 +78,7 @@ class ResponseFormat:
 
 def parse_schema(text: str) -> Any:
     """
-    Return the schema in a JSON text.
+    Return the schema in a JSON text, without what OpenAI's interface has around it.
 
     :raises LfmError: INVALID_FORMAT.
     """
@@ -88,6 +92,10 @@ def parse_schema(text: str) -> Any:
     if too_deep(schema):
         raise _format_error(f'has a JSON schema that nests more than {MAX_NESTING} levels deep: '
                             'flatten it, with $defs and $ref for instance')
+    schema = unwrapped(schema)
+    if is_foreign(without_nulls(schema)):
+        raise _format_error(f'has a JSON schema with no keyword of JSON Schema, but {few(schema)}: '
+                            'send one such as {"type": "object", "properties": {...}}')
     return schema
 
 

@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
-from keyword import iskeyword
 import re
 from typing import Any
 
-from lfm_ros.engine.text.json_format import JSON_STYLE
+from lfm_ros.engine.text.call_schema import CallSchema
+from lfm_ros.engine.text.python_names import called
+from lfm_ros.engine.text.python_names import in_python
 from lfm_ros.engine.text.tokenizer import TextStream
 from lfm_ros.engine.text.tokenizer import Tokenizer
+from lfm_ros.engine.text.tool_calls import parse_tool_calls
 from lfm_ros.engine.text.tools import NONE
-from lfm_ros.engine.text.tools import parse_tool_calls
 from lfm_ros.engine.text.tools import REQUIRED
 from lfm_ros.engine.text.tools import Tool
 from lfm_ros.engine.text.tools import tool_error
@@ -63,6 +64,33 @@ class ToolCallFormat:
         """Return a text in parts, of which the texts of these tokens are some."""
         return re.split('(' + '|'.join(map(re.escape, self.texts)) + ')', text)
 
+    def told(self, tools: Sequence[Tool]) -> list[Tool]:
+        """Return tools as the model is told of them: where it calls in Python, named so."""
+        return in_python(tools) if self.list_syntax else list(tools)
+
+    def parse(self, text: str, tools: Sequence[Tool]) -> list[ToolCall]:
+        """
+        Return the calls in what a model wrote between the tokens of a call.
+
+        :raises ValueError: when there is none.
+        """
+        calls = parse_tool_calls(text, self.told(tools))
+        return [called(call, tools) for call in calls] if self.list_syntax else calls
+
+    def schemas(self, tools: Sequence[Tool], choice: str) -> dict[str, CallSchema]:
+        """
+        Return the schemas of the calls that may be made, by the names of the tools.
+
+        :param choice: see :meth:`grammar`.
+        :raises LfmError: INVALID_TOOL, when their grammar would be too long.
+        """
+        if choice == NONE:
+            return {}
+        found = {tool.name: CallSchema.of(told) for tool, told in zip(tools, self.told(tools))
+                 if choice not in (other.name for other in tools) or choice == tool.name}
+        _check_length(list(found.values()))
+        return found
+
     def grammar(self, tools: Sequence[Tool], choice: str) -> str:
         """
         Return the Lark grammar of an answer whose calls are well formed.
@@ -73,27 +101,26 @@ class ToolCallFormat:
         free = '/(.|\\n)*/'
         if self.text_control_ids:
             free = f'({free} | ' + ' | '.join(f'<[{i}]>' for i in self.text_control_ids) + ')*'
-        if choice == NONE:
+        calls = list(self.schemas(tools, choice).values())
+        if not calls:
             return f'start: {free}'
-        named = [tool for tool in tools if tool.name == choice]
-        _check_length(named or tools)
-        must = bool(named) or choice == REQUIRED
+        named = any(tool.name == choice for tool in tools)
+        must = named or choice == REQUIRED
         rules = [] if must else [f'free: {free}']
-        numbers = range(len(named or tools))
-        rules += ['object: ' + ' | '.join(f'o{n}' for n in numbers)]
-        rules += [f'o{n}: %json {_json(_call_schema(t))}' for n, t in enumerate(named or tools)]
+        rules += ['object: ' + ' | '.join(f'o{n}' for n in range(len(calls)))]
+        rules += [f'o{n}: %json {call.in_json}' for n, call in enumerate(calls)]
         if self.list_syntax:
             start = 'block' if must else 'free (block free)?'
             more = '' if named else ' (", " {})*'
             rules += [f'json: object{more.format("object")}']
-            python = [n for n, tool in enumerate(named or tools) if _is_python(tool)]
+            python = [n for n, call in enumerate(calls) if call.is_python]
             either = 'python | json' if python else 'json'
             rules += [f'block: <[{self.begin}]> "[" ({either}) "]" <[{self.end}]>']
             if python:
                 rules += [f'python: call{more.format("call")}',
                           'call: ' + ' | '.join(f'c{n}' for n in python)]
             for n in python:
-                rules += _python_rules(f'c{n}', (named or tools)[n])
+                rules += _python_rules(f'c{n}', calls[n])
         else:
             rules += [f'block: <[{self.begin}]> "\\n" object "\\n" <[{self.end}]>']
             start = ('block' if named else 'block ("\\n" block)*') if must else \
@@ -155,7 +182,7 @@ class ToolCallParser:
         self._inside = None
         whole = self._tool_format.begin_text + written + self._tool_format.end_text
         try:
-            self.tool_calls += parse_tool_calls(written, self._tools)
+            self.tool_calls += self._tool_format.parse(written, self._tools)
         except ValueError:
             return self._give(whole)
         self.written.append((self._length, whole))
@@ -166,45 +193,36 @@ class ToolCallParser:
         return text
 
 
-def _check_length(tools: Sequence[Tool]) -> None:
+def _check_length(calls: Sequence[CallSchema]) -> None:
     """Refuse tools whose shared parts, which every argument repeats, would fill the memory."""
-    length = 0
-    for tool in tools:
-        schema = tool.schema
-        shared = len(_json(_shared(tool)))
-        length += len(tool.parameters) + shared * (1 + len(schema['properties']))
+    length = sum(call.length for call in calls)
     if length > MAX_GRAMMAR:
         raise tool_error(f'the tools make a grammar of {length} characters, since each argument '
                          f'repeats the $defs of its tool: send tools that make {MAX_GRAMMAR} at '
                          'most, with fewer arguments or shorter $defs')
 
 
-def _is_python(tool: Tool) -> bool:
-    """Return whether Python can call it: no parameter is called ``from``, say."""
-    return not any(map(iskeyword, [*tool.name.split('.'), *tool.schema['properties']]))
-
-
-def _python_rules(name: str, tool: Tool) -> list[str]:
+def _python_rules(name: str, call: CallSchema) -> list[str]:
     """Return rules for calls of a tool: its arguments in order, optional ones may be missing."""
-    schema, shared = tool.schema, _shared(tool)
-    required = schema.get('required', [])
-    rules = [f'{name}: "{tool.name}(" {name}_a0 ")"']
-    items = list(schema['properties'].items())
-    for place, (argument, kind) in enumerate(items):
+    required = call.arguments.get('required', [])
+    rules = [f'{name}: "{call.tool.name}(" {name}_a0 ")"']
+    arguments = list(call.arguments['properties'])
+    for place, argument in enumerate(arguments):
         value = f'{name}_v{place}'
-        rules.append(f'{value}: {_value_rule(kind, shared)}')
+        rules.append(f'{value}: {_value_rule(call, argument)}')
         given = f'"{argument}=" {value} {name}_b{place + 1}'
         later = f'", {argument}=" {value} {name}_b{place + 1}'
         # _a: nothing was given before, _b: something was, so a comma comes first
         skip = argument not in required
         rules.append(f'{name}_a{place}: {given}' + (f' | {name}_a{place + 1}' if skip else ''))
         rules.append(f'{name}_b{place}: {later}' + (f' | {name}_b{place + 1}' if skip else ''))
-    rules += [f'{name}_a{len(items)}: ""', f'{name}_b{len(items)}: ""']
-    return rules
+    last = len(arguments)
+    return [*rules, f'{name}_a{last}: ""', f'{name}_b{last}: ""']
 
 
-def _value_rule(kind: Any, shared: dict[str, Any]) -> str:
+def _value_rule(call: CallSchema, argument: str) -> str:
     """Return what an argument may be: a Python literal, or JSON where it is nested."""
+    kind = call.arguments['properties'][argument]
     if isinstance(kind, dict):
         values = kind.get('enum', [kind['const']] if 'const' in kind else None)
         if isinstance(values, list) and values and \
@@ -214,20 +232,7 @@ def _value_rule(kind: Any, shared: dict[str, Any]) -> str:
             return '"True" | "False"'
         if kind.get('type') == 'null':
             return '"None"'
-        kind = {**shared, **kind}
-    return '%json ' + _json({'x-guidance': JSON_STYLE, **kind} if isinstance(kind, dict) else kind)
-
-
-def _call_schema(tool: Tool) -> dict[str, Any]:
-    return {**_shared(tool), 'x-guidance': JSON_STYLE, 'type': 'object',
-            'required': ['name', 'arguments'], 'additionalProperties': False,
-            'properties': {'name': {'const': tool.name},
-                           'arguments': {'additionalProperties': False, **tool.schema}}}
-
-
-def _shared(tool: Tool) -> dict[str, Any]:
-    """Return the parts of a tool's schema that others in it refer to."""
-    return {key: tool.schema[key] for key in ('$defs', 'definitions') if key in tool.schema}
+    return '%json ' + call.argument(argument)
 
 
 def _json(value: Any) -> str:

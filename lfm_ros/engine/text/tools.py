@@ -3,19 +3,20 @@
 """Tools that a model may call: their descriptions, calls and results."""
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 import re
-import sys
 from typing import Any
-import warnings
 
 from lfm_ros.engine.text.json_format import MAX_NESTING
 from lfm_ros.engine.text.json_format import too_deep
+from lfm_ros.engine.text.json_schema import is_foreign
+from lfm_ros.engine.text.json_schema import resolved
+from lfm_ros.engine.text.json_schema import without_nulls
 from lfm_ros.engine.text.text_check import check_text
 from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
 
 AUTO = 'auto'          # the model decides whether it calls
@@ -24,10 +25,15 @@ REQUIRED = 'required'  # it calls at least one
 
 MAX_TOOLS = 64
 MAX_TOOL_LENGTH = 1 << 14     # characters of its description and parameters together
-MAX_CALLS_LENGTH = 1 << 16    # characters of calls; a model that writes more is stuck in a loop
-_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*')
-_MAX_NAME_LENGTH = 64
-_WORDS = {'true': True, 'false': False, 'null': None}
+# What other interfaces allow in names, too: most servers of MCP have a hyphen in some.
+_NAME = re.compile(r'[A-Za-z0-9_.$@:/-]+')
+_MAX_NAME_LENGTH = 128
+# Where other interfaces have the parameters, and what else they say of a tool.
+_SCHEMAS = ('parameters', 'inputSchema', 'input_schema')  # OpenAI, MCP, Anthropic
+_LISTS = ('tools', 'functions')
+_IGNORED = ('type', 'strict', 'title', 'annotations', 'outputSchema', 'icons', '_meta',
+            'execution', 'cache_control', 'input_examples', 'defer_loading')
+_KINDS = (None, 'function', 'custom')
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,11 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Return the schema of its arguments."""
-        found = json.loads(self.parameters) if self.parameters.strip() else {}
+        """Return the schema of its arguments, without what is null; the outermost is no $ref."""
+        given = without_nulls(self._given())
+        found = resolved(given, given)
+        if found is not given:
+            found = {**{key: given[key] for key in given if key != '$ref'}, **found}
         return {'type': 'object', 'properties': {}, **found}
 
     def check(self) -> None:
@@ -56,21 +65,13 @@ class Tool:
         """
         if not _NAME.fullmatch(self.name) or len(self.name) > _MAX_NAME_LENGTH:
             raise tool_error(f'{self.name[:_MAX_NAME_LENGTH]!r} is not a tool name: use up to '
-                             f'{_MAX_NAME_LENGTH} letters, digits and underscores')
+                             f'{_MAX_NAME_LENGTH} letters, digits and _ - . $ @ : /')
         for text in (self.description, self.parameters):
             check_text(text, f'tool {self.name}')
         # White space that others put into JSON does not count, as far as it is no attack.
         if len(self.description) + len(self.parameters) > 2 * MAX_TOOL_LENGTH:
             raise self._too_long()
-        try:
-            schema = self.schema
-        except (ValueError, TypeError, RecursionError) as error:
-            raise tool_error(f'parameters of the tool {self.name} are not a JSON schema '
-                             f'({error}): send an object such as '
-                             '{"type": "object", "properties": {}}') from error
-        if too_deep(schema):
-            raise tool_error(f'parameters of the tool {self.name} nest more than {MAX_NESTING} '
-                             'levels deep: flatten them, with $defs and $ref for instance')
+        schema = self._checked_schema()
         if len(self.description) + len(_compact(schema)) > MAX_TOOL_LENGTH:
             raise self._too_long()
         properties = schema['properties']
@@ -81,10 +82,32 @@ class Tool:
         if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
             raise tool_error(f'"required" in the parameters of the tool {self.name} is not a list '
                              'of names: send one such as ["place"], or leave it out')
-        for name in properties:
-            if not _NAME.fullmatch(name) or '.' in name:
+        for name in (*properties, *required):
+            if not _NAME.fullmatch(name):
                 raise tool_error(f'{name[:_MAX_NAME_LENGTH]!r} is not a parameter name in the '
-                                 f'tool {self.name}: use letters, digits and underscores')
+                                 f'tool {self.name}: use letters, digits and _ - . $ @ : /')
+
+    def _given(self) -> Any:
+        given = _loads(self.parameters)
+        return {} if given is None else given
+
+    def _checked_schema(self) -> dict[str, Any]:
+        """Return the schema; refuse what is none, or says nothing of the arguments."""
+        try:
+            given = self._given()
+            deep = too_deep(given)
+            schema = {} if deep else self.schema
+        except (ValueError, TypeError, RecursionError) as error:
+            raise tool_error(f'parameters of the tool {self.name} are not a JSON schema '
+                             f'({error}): send an object such as '
+                             '{"type": "object", "properties": {}}') from error
+        if deep:
+            raise tool_error(f'parameters of the tool {self.name} nest more than {MAX_NESTING} '
+                             'levels deep: flatten them, with $defs and $ref for instance')
+        if is_foreign(without_nulls(given)):
+            raise tool_error(f'parameters of the tool {self.name} have no keyword of JSON Schema, '
+                             f'but {few(given)}: put the names of parameters under "properties"')
+        return schema
 
     def _too_long(self) -> LfmError:
         return tool_error(f'the tool {self.name} is described in more than {MAX_TOOL_LENGTH} '
@@ -140,54 +163,65 @@ def to_json(tools: Sequence[Tool]) -> str:
 
 def from_json(text: str) -> list[Tool]:
     """
-    Return the tools in a JSON text, also as OpenAI's interface has them.
+    Return the tools in a JSON text, also as the interfaces of OpenAI, Anthropic and MCP have them.
 
     :raises LfmError: INVALID_TOOL.
     """
     try:
-        tools = []
-        for entry in json.loads(text) if text else []:
-            entry = entry.get('function', entry)
-            tools.append(Tool(str(entry['name']), str(entry.get('description', '')),
-                              json.dumps(entry.get('parameters', {}), ensure_ascii=False)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise tool_error(f'the list of tools cannot be read ({type(error).__name__}: {error}): '
-                         'send [{"name": ..., "description": ..., '
-                         '"parameters": {...}}]') from error
+        found = _loads(text)
+    except (ValueError, RecursionError) as error:
+        raise tool_error(f'the list of tools is not JSON ({error}): send [{{"name": ..., '
+                         '"description": ..., "parameters": {...}}]') from error
+    if isinstance(found, dict):
+        _check_keys(found, 'the list of tools', (*_LISTS, 'nextCursor', '_meta'))
+        lists = [found[key] for key in _LISTS if found.get(key) is not None]
+        found = [entry for entries in lists for entry in entries] if lists and all(
+            isinstance(entries, list) for entries in lists) else found
+    if not isinstance(found, (list, type(None))):
+        raise tool_error('the list of tools is no list: send [{"name": ..., "description": ..., '
+                         '"parameters": {...}}]')
+    tools = [_read(entry) for entry in found or []]
     check_tools(tools)
     return tools
 
 
-def parse_tool_calls(text: str, tools: Sequence[Tool] = ()) -> list[ToolCall]:
-    """
-    Return the calls in what a model wrote between the tokens of a call.
+def _read(entry: Any) -> Tool:
+    """Return a tool as one of the interfaces has it."""
+    outer = entry
+    if isinstance(entry, dict) and isinstance(entry.get('function'), dict):
+        entry = entry['function']
+        _check_keys(outer, f'the tool {entry.get("name")}', ('function', *_IGNORED))
+    if not isinstance(entry, dict) or not isinstance(entry.get('name'), str):
+        raise tool_error('a tool has no name: send [{"name": ..., "description": ..., '
+                         '"parameters": {...}}]')
+    name, about = entry['name'], entry.get('description')
+    what = f'the tool {name[:_MAX_NAME_LENGTH]}'
+    _check_keys(entry, what, ('name', 'description', *_SCHEMAS, *_IGNORED))
+    kind = outer.get('type')
+    if kind not in _KINDS:
+        raise tool_error(f'{what} has the type {kind!r}: send functions only')
+    if not isinstance(about, (str, type(None))):
+        raise tool_error(f'the description of {what} is no text: send a text, or leave it out')
+    schemas = [entry[key] for key in _SCHEMAS if entry.get(key) is not None]
+    if len(schemas) > 1:
+        raise tool_error(f'{what} has its parameters twice: send one of {", ".join(_SCHEMAS)}')
+    schema = schemas[0] if schemas else ''
+    return Tool(name, about or '', schema if isinstance(schema, str) else
+                json.dumps(schema, ensure_ascii=False))
 
-    That is a list of Python calls, ``[go(place="dock"), look()]``, or JSON, ``{"name": "go",
-    "arguments": {"place": "dock"}}`` or a list of such. Nothing is evaluated.
 
-    :param tools: whose order of parameters gives names to arguments without one.
-    :raises ValueError: when it is neither.
-    """
-    text = text.strip()
-    if len(text) > MAX_CALLS_LENGTH:
-        raise ValueError('it is too long')
-    try:
-        found = json.loads(text, parse_constant=_refuse_constant, parse_float=_float)
-    except (ValueError, RecursionError):
-        pass
-    else:
-        if found == []:
-            raise ValueError('it calls nothing')
-        return [_json_call(call) for call in (found if isinstance(found, list) else [found])]
-    try:
-        with warnings.catch_warnings():  # of an odd backslash, which is the model's own affair
-            warnings.simplefilter('ignore')
-            body = ast.parse(text, mode='eval').body
-        calls = body.elts if isinstance(body, (ast.List, ast.Tuple)) else [body]
-        orders = {tool.name: list(tool.schema['properties']) for tool in tools}
-        return [_python_call(call, orders) for call in calls]
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(str(error)) from error
+def _check_keys(entry: dict[str, Any], what: str, known: Sequence[str]) -> None:
+    """Refuse what would be left out without a word."""
+    unknown = [key for key in entry if key not in known]
+    if unknown:
+        raise tool_error(f'{what} has {few(map(repr, unknown))}, which is not known: leave it '
+                         'out, or call it name, description or parameters')
+
+
+def _loads(text: str) -> Any:
+    """Return what is in a JSON text; None for an empty one."""
+    text = text.removeprefix('\ufeff').strip()
+    return json.loads(text) if text else None
 
 
 def tool_error(reason: str) -> LfmError:
@@ -199,70 +233,3 @@ def _compact(schema: dict[str, Any]) -> str:
     return json.dumps(schema, ensure_ascii=False, separators=(',', ':'))
 
 
-def _json_call(call: Any) -> ToolCall:
-    if not isinstance(call, dict) or not isinstance(call.get('name'), str):
-        raise ValueError('a call has no name')
-    arguments = call.get('arguments', call.get('parameters', {}))
-    if isinstance(arguments, str):  # JSON in JSON, as in OpenAI's interface
-        arguments = json.loads(arguments)
-    return ToolCall(call['name'], _dump(arguments))
-
-
-def _python_call(call: ast.AST, orders: dict[str, list[str]]) -> ToolCall:
-    if not isinstance(call, ast.Call):
-        raise ValueError('it is no call')
-    name = _dotted(call.func)
-    order = orders.get(name, [])
-    if len(call.args) > len(order):
-        raise ValueError(f'{name} has arguments without a name')
-    arguments = {key: _value(argument) for key, argument in zip(order, call.args)}
-    for keyword in call.keywords:
-        if keyword.arg is None or keyword.arg in arguments:
-            raise ValueError(f'{name} has an argument twice or without a name')
-        arguments[keyword.arg] = _value(keyword.value)
-    return ToolCall(name, _dump(arguments))
-
-
-def _dotted(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute):
-        return f'{_dotted(node.value)}.{node.attr}'
-    if isinstance(node, ast.Name):
-        return node.id
-    raise ValueError('it calls something without a name')
-
-
-def _value(node: ast.AST) -> Any:
-    """Return the value of a literal."""
-    if isinstance(node, ast.Constant) and isinstance(
-            node.value, (str, int, float, bool, type(None))):
-        if isinstance(node.value, str):  # JSON writes characters outside the BMP as two
-            return node.value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
-        return _float(node.value) if isinstance(node.value, float) else node.value
-    if isinstance(node, ast.Name) and node.id in _WORDS:
-        return _WORDS[node.id]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-        number = _value(node.operand)
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            return -number if isinstance(node.op, ast.USub) else number
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(element) for element in node.elts]
-    if isinstance(node, ast.Dict) and all(
-            isinstance(key, ast.Constant) and isinstance(key.value, str) for key in node.keys):
-        return {key.value: _value(value)  # type: ignore[union-attr]
-                for key, value in zip(node.keys, node.values)}
-    raise ValueError('an argument is no plain value')
-
-
-def _float(number: str | float) -> float:
-    """Return a number that JSON can hold: 1e999 becomes the largest float."""
-    return max(-sys.float_info.max, min(float(number), sys.float_info.max))
-
-
-def _dump(arguments: Any) -> str:
-    if not isinstance(arguments, dict):
-        raise ValueError('arguments are no object')
-    return json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f'{name} is no number')
