@@ -48,10 +48,8 @@ class Mission(CachedTranscript):
         self.overflow = overflow
         self._encoder = MessageEncoder(model)
         if ids is not None:
-            self._push(ids)
-            self.add(HEAD, prompt)
-            self.prefill_all()
-            self.restore_points = RestorePoints(self.state.mark())
+            for _ in self.begin(ids, prompt):
+                pass
 
     @classmethod
     def of(cls, transcript: Transcript, model: Model, overflow: str = REFUSE) -> Mission:
@@ -59,6 +57,21 @@ class Mission(CachedTranscript):
         mission = cls(transcript.mission_id, model, overflow=overflow)
         mission.take_transcript(transcript)
         return mission
+
+    def begin(self, ids: Sequence[int], prompt: str = '', cancel_token: CancelToken | None = None
+              ) -> Iterator[None]:
+        """
+        Take and read what stands before the first turn; the mission is empty.
+
+        :param prompt: the system prompt in it.
+        :returns: after every run of the model that this takes.
+        """
+        self._push(ids)
+        self.add(HEAD, prompt)
+        while self.pending_sizes:
+            self.prefill_next(cancel_token)
+            yield
+        self.restore_points = RestorePoints(self.state.mark())
 
     @property
     def tools(self) -> str:

@@ -241,7 +241,8 @@ class _Opener:
         limited_settings = settings.limited(options.image_tokens, options.image_tiling)
         return VisionEncoder(lambda: self._open_session(graph, VISION_GRAPH, arena=False),
                              ImageProcessor(limited_settings), tokens, settings.max_patches,
-                             decoder.signature.hidden, options.encoder_keep_alive, self._runs)
+                             decoder.signature.hidden, options.encoder_keep_alive, self._runs,
+                             ImageSettings.source(self._folder))
 
     def _check_logits(self, runner: Runner) -> None:
         if not math.isfinite(runner.run(runner.new_state(), [0]).max()):

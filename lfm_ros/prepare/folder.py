@@ -15,6 +15,7 @@ from typing import Any
 
 from lfm_ros.engine.files.folder import find_model
 from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.files.folder import TOOL_TEMPLATE
 from lfm_ros.engine.files.graph_names import DECODER_GRAPH
 from lfm_ros.engine.files.graph_names import PREFILL_GRAPH
 from lfm_ros.engine.runtime.opening_limit import limited
@@ -188,7 +189,8 @@ def _write(folder: ModelFolder, target: Path, options: PrepareOptions,
                prefill=report.prefill or '')
     (target / DECODER_GRAPH).write_bytes(graph.model.SerializeToString())
     _put_rest(folder, target, progress)
-    report.files = {p.name: p.stat().st_size for p in sorted(target.iterdir())}
+    report.files = {p.name: p.stat().st_size for p in sorted(target.iterdir())
+                    if p.is_file()}
     return report
 
 
@@ -249,6 +251,10 @@ def _put_rest(folder: ModelFolder, target: Path, progress: Callable[[int], None]
         for path in sorted(origin.iterdir()):
             if path.is_file() and path.suffix in _COPIED and not (target / path.name).exists():
                 shutil.copyfile(path, target / path.name)
+    for_tools = folder.file(TOOL_TEMPLATE)
+    if for_tools and for_tools.is_file():
+        (target / TOOL_TEMPLATE).parent.mkdir(exist_ok=True)
+        shutil.copyfile(for_tools, target / TOOL_TEMPLATE)
     others = {'embedding': folder.embedding, 'vision': folder.vision}
     for other in filter(None, others.values()):
         graph = load(other)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import logging
 
+from lfm_ros.serving.beginning import Beginning
 from lfm_ros.serving.mission_record import MissionRecord
 from lfm_ros.storage.storage import Storage
 
@@ -17,14 +18,14 @@ class Durability:
     Keeps the storage up to date with the missions of a node.
 
     :param records: the missions, which others add and remove.
-    :param kept_digest: of the checkpoint of the system prompt, which stays.
+    :param beginning: of all missions; its checkpoint stays.
     """
 
     def __init__(self, storage: Storage, records: Mapping[str, MissionRecord],
-                 kept_digest: str) -> None:
+                 beginning: Beginning) -> None:
         self._storage = storage
         self._records = records
-        self._kept_digest = kept_digest
+        self._beginning = beginning
         self._pending_deletes: set[str] = set()  # not yet deleted from the log
 
     def log(self, record: MissionRecord) -> None:
@@ -95,7 +96,8 @@ class Durability:
     def collect(self) -> None:
         """Delete the checkpoints that no mission needs."""
         records = self._records.values()
-        self._storage.collect([self._kept_digest, *(record.stored for record in records),
+        self._storage.collect([self._beginning.mission.digest,
+                               *(record.stored for record in records),
                                *(record.storing for record in records)])
 
     def flush_all(self) -> None:

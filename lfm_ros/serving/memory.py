@@ -13,6 +13,7 @@ from lfm_ros.engine.runtime.buffers import HOST
 from lfm_ros.engine.vision.image import ImageSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.serving.beginning import Beginning
 from lfm_ros.serving.durability import Durability
 from lfm_ros.serving.memory_budget import in_mb
 from lfm_ros.serving.mission_record import MissionRecord
@@ -24,13 +25,13 @@ class MissionMemory:
     The memory of all missions of one model.
 
     :param records: the missions, which others add and remove.
-    :param empty_mission: the one that others begin as; it always stays.
+    :param beginning: of all missions; it always stays.
     :ivar limit: bytes that all of it may take in the process; 0: no limit.
     :ivar device_limit: likewise in memory of a device that is no part of the process.
     :ivar busy: the missions that are answered now; they are not evicted.
     """
 
-    def __init__(self, model: Model, records: Mapping[str, MissionRecord], empty_mission: Mission,
+    def __init__(self, model: Model, records: Mapping[str, MissionRecord], beginning: Beginning,
                  storage: Storage, durability: Durability, limit: int,
                  device_limit: int = 0) -> None:
         self.limit = limit
@@ -38,7 +39,7 @@ class MissionMemory:
         self.busy: set[str] = set()
         self._model = model
         self._records = records
-        self._empty_mission = empty_mission
+        self._beginning = beginning
         self._storage = storage
         self._durability = durability
 
@@ -51,14 +52,14 @@ class MissionMemory:
         missions = [record.mission for record in records]
         features = model.vision.nbytes if model.vision else 0
         grammars = model.grammars.nbytes if model.grammar_engine_loaded else 0
-        return _host_bytes(self._empty_mission) + sum(_host_bytes(m) for m in missions if m) + \
+        return _host_bytes(self._beginning.mission) + sum(_host_bytes(m) for m in missions if m) + \
             features + grammars + self._storage.memory + unlogged
 
     @property
     def device_nbytes(self) -> int:
         """The bytes that states take on a device with memory of its own."""
         missions = [record.mission for record in list(self._records.values())]
-        return self._empty_mission.device_nbytes + sum(m.device_nbytes for m in missions if m)
+        return self._beginning.mission.device_nbytes + sum(m.device_nbytes for m in missions if m)
 
     def reserve(self, mission: Mission, tokens: int) -> None:
         """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from collections.abc import Iterator
 from collections.abc import Sequence
 import logging
 
@@ -12,11 +13,12 @@ from lfm_ros.conversation.mission import Mission
 from lfm_ros.conversation.mission_id import check_mission_id
 from lfm_ros.conversation.mission_id import check_new_mission_id
 from lfm_ros.engine.model import Model
-from lfm_ros.engine.text.text_check import check_text
+from lfm_ros.engine.runtime.ort_runs import CancelToken
 from lfm_ros.engine.vision.image import ImageSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.serving.archives import Archives
+from lfm_ros.serving.beginning import Beginning
 from lfm_ros.serving.durability import Durability
 from lfm_ros.serving.memory import MissionMemory
 from lfm_ros.serving.mission_record import MissionInfo
@@ -53,10 +55,9 @@ class MissionStore:
         self._turns = 0
         if retention.overflow == SLIDE:
             model.rotary  # refuse now what this model cannot do
-        self._empty_mission = self._read_system_prompt(system_prompt)
-        self.storage.save(self._empty_mission)
-        self._durability = Durability(self.storage, self._records, self._empty_mission.digest)
-        self.memory = MissionMemory(model, self._records, self._empty_mission, self.storage,
+        self._beginning = Beginning(model, system_prompt, retention.overflow, self.storage)
+        self._durability = Durability(self.storage, self._records, self._beginning)
+        self.memory = MissionMemory(model, self._records, self._beginning, self.storage,
                                     self._durability, retention.state_bytes_limit,
                                     retention.device_bytes_limit)
         self.structured_output = StructuredOutput(model, self.memory)
@@ -79,17 +80,28 @@ class MissionStore:
         record = self._records.known(mission_id)
         record.used = self.storage.uptime
         if record.mission is None:
-            return restore(record, self._empty_mission, self.storage, self.memory)
+            return restore(record, self._beginning.mission, self.storage, self.memory)
         self.memory.load(record.mission)
         return record.mission
 
     def get_or_create(self, mission_id: str) -> Mission:
         """Return a mission, new if need be."""
-        if mission_id in self._records:
-            return self.get(mission_id)
+        if mission_id not in self._records:
+            for _ in self.create(mission_id):
+                pass
+        return self.get(mission_id)
+
+    def create(self, mission_id: str, cancel_token: CancelToken | None = None) -> Iterator[None]:
+        """
+        Begin a mission.
+
+        :returns: after every run of the model that this takes.
+        :raises LfmError: INVALID_MISSION_ID, TOO_MANY_MISSIONS, OVER_BUDGET and others.
+        """
         check_mission_id(mission_id)
         self._records.check_count()
-        return self._begin(mission_id, self._empty_mission)
+        yield from self._renew_beginning(cancel_token)
+        self._begin(mission_id, self._beginning.mission)
 
     def __contains__(self, mission_id: str) -> bool:
         """Return whether there is such a mission."""
@@ -150,9 +162,11 @@ class MissionStore:
     def reset(self, mission_id: str) -> None:
         """Forget all turns of a mission."""
         record = self._records.known(mission_id)
+        for _ in self._renew_beginning():
+            pass
         record.mission = record.unlogged_transcript = None
         record.stored = record.storing = ''
-        self._begin(mission_id, self._empty_mission, record)
+        self._begin(mission_id, self._beginning.mission, record)
         self.commit(mission_id)
         self._durability.collect()
 
@@ -246,18 +260,11 @@ class MissionStore:
         """Free the memory of a mission; it is restored when it is needed."""
         self.memory.evict(self._records[mission_id])
 
-    def _read_system_prompt(self, system_prompt: str) -> Mission:
-        """Return the mission that every other begins as."""
-        check_text(system_prompt, 'system prompt')
-        model = self.model
-        ids = model.template.preamble(system_prompt)
-        if len(ids) > model.context_length // 2:
-            raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'the system prompt has {len(ids)} tokens '
-                           f'and the context has {model.context_length}: shorten it or raise '
-                           'model.context_length')
-        mission = Mission('', model, ids, system_prompt, self.retention.overflow)
-        mission.before_cut = self.storage.flush
-        return mission
+    def _renew_beginning(self, cancel_token: CancelToken | None = None) -> Iterator[None]:
+        """Read the system prompt anew where its text is another one by now, that of today."""
+        if ids := self._beginning.outdated:
+            self.memory.reserve_new(self._beginning.mission, len(ids))
+            yield from self._beginning.read(ids, cancel_token)
 
     def _find_missions(self) -> None:
         """Add the missions of the log that are not known yet."""

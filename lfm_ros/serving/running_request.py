@@ -136,6 +136,9 @@ class RunningRequest:
         self.check()
         try:
             constraints = self._constraints()
+            if not (query.raw or self.mission_id in store):
+                for _ in store.create(self.mission_id, self.request.cancel_token):
+                    yield ''
             mission = self._mission()
             self.turn = turn = Turn(mission, query, self._sampling, self._limits,
                                     self.request.cancel_token, constraints)

@@ -6,6 +6,7 @@ import random
 import shutil
 from types import SimpleNamespace
 
+from lfm_ros.engine.files.folder import find_model
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.runtime.signature import read_signature
@@ -250,3 +251,18 @@ def test_a_model_that_refers_to_files_outside_of_its_folder_is_refused(tmp_path,
     with pytest.raises(LfmError, match='outside of its folder') as raised:
         Model(model)
     assert raised.value.code == ErrorCode.MODEL_FOREIGN
+
+
+@pytest.mark.parametrize(('folders', 'reason'), [
+    (('decoder', 'vision', 'embedding'), 'no genai_config.json'),
+    (('decoder', 'vision_encoder'), 'no genai_config.json'), (('decoder',), 'no genai_config.json'),
+    (('one',), 'did you mean .*/one?'), (('one', 'two'), 'did you mean .*/one, .*/two?'),
+    (('one/onnx',), 'did you mean .*/one?')])
+def test_graphs_that_lie_deeper_are_named_as_what_they_are(folders, reason, tmp_path):
+    for name in folders:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / 'model.onnx').touch()
+    with pytest.raises(LfmError, match=reason.replace('?', r'\?')) as raised:
+        find_model(tmp_path)
+    assert raised.value.code == ErrorCode.MODEL_NOT_FOUND
+    assert ('did you mean' in raised.value.message) != ('genai' in raised.value.message)

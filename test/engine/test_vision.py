@@ -279,6 +279,23 @@ def test_settings_for_more_patches_than_the_encoder_takes_are_named(tmp_path):
 
     error = spoiled(tmp_path, spoil)
     assert error.code == ErrorCode.MODEL_FOREIGN and 'takes 64 patches' in error.message
+    assert 'preprocessor_config.json allows 1024' in error.message
+
+
+@pytest.mark.parametrize('file', ['', 'processor_config.json', 'config.json'])
+def test_settings_are_named_by_the_file_that_they_are_from(tmp_path, file):
+    def spoil(onnx_folder):
+        given = {'max_image_tokens': 256}
+        (onnx_folder.parent / 'preprocessor_config.json').unlink()
+        if file:
+            path = onnx_folder.parent / file
+            settings = json.loads(path.read_text()) if path.exists() else {}
+            settings.update({'image_processor': given} if file[0] == 'p' else given)
+            path.write_text(json.dumps(settings))
+
+    message = spoiled(tmp_path, spoil).message
+    assert f'takes 64 patches, {file} allows 1024' in message if file else \
+        'the default, since the folder has no preprocessor_config.json, allows 1024' in message
 
 
 def test_a_folder_without_an_encoder_reads_text_and_says_why_it_does_not_see(tmp_path):

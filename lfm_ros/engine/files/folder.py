@@ -31,10 +31,14 @@ VARIANT_SUFFIXES = {
     'fp32': ('',), 'q4f16': ('_q4f16',), 'fp16': ('_fp16',), 'bnb4': ('_bnb4',), 'q2': ('_q2',),
     'q1': ('_q1',),
 }
+# What transformers writes beside chat_template.jinja.
+TOOL_TEMPLATE = 'additional_chat_templates/tool_use.jinja'
 GRAPH_STEMS = ('model', 'decoder_model_merged', 'decoder')
 # The other graphs of a vision-language model; what LiquidAI, onnx-community and genai call them.
 EMBEDDING_STEMS = ('embed_tokens', 'embeddings', 'embedding')
 VISION_STEMS = ('vision_encoder', 'embed_images', 'vision')
+# Folders in which an export has the graphs of one model.
+_PART_FOLDERS = frozenset((*GRAPH_STEMS[1:], *EMBEDDING_STEMS, *VISION_STEMS, 'text'))
 # An encoder in 4 bits sees badly (Liquid4All/onnx-export), so those come last.
 VISION_VARIANTS = ('q8', 'fp32', 'fp16', 'uint8', 'int8', 'q4', 'q4f16', 'bnb4', 'q2', 'q1')
 
@@ -105,7 +109,7 @@ class ModelFolder:
     def files(self) -> list[Path]:
         """The files that the model is made of: graphs, their external data, tokenizer."""
         names = ['config.json', 'genai_config.json', 'tokenizer.json', 'tokenizer_config.json',
-                 'chat_template.jinja']
+                 'chat_template.jinja', TOOL_TEMPLATE]
         graphs = [self.graph]
         if self.embedding:
             graphs += [self.embedding, *([self.vision] if self.vision else [])]
@@ -247,7 +251,11 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
                        f'one of {_names(graphs, root)}')
     deeper = sorted({p.parent.parent if p.parent.name == 'onnx' else p.parent
                      for p in root.glob('*/**/*.onnx')})
-    hint = f'; did you mean {deeper[0]}?' if deeper else ''
+    if _PART_FOLDERS.intersection(found.name for found in deeper):
+        raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{root} has its graphs in folders and no '
+                       'genai_config.json, which says which is which: copy that file of the model '
+                       'into it')
+    hint = f'; did you mean {few(map(str, deeper), 3)}?' if deeper else ''
     raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'{root} has no .onnx file: set the path to the '
                    f'folder of an ONNX export{hint}')
 

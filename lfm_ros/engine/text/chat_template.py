@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from lfm_ros.engine.files.folder import ModelFolder
+from lfm_ros.engine.files.folder import TOOL_TEMPLATE
 from lfm_ros.engine.files.model_file import MAX_TEMPLATE_BYTES
 from lfm_ros.engine.files.model_file import read_text
 from lfm_ros.engine.text.template_process import RenderError
@@ -27,6 +28,7 @@ CHATML = ("{{- bos_token -}}{%- for m in messages -%}{{- '<|im_start|>' + m.role
           "m.content + '<|im_end|>\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}"
           "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}")
 
+_TOOL_USE = 'tool_use'  # name of the template for missions with tools, where there are several
 _PLACEHOLDER = re.compile('\ue000(\\d+)\ue001')  # stands in the template for text from outside
 _TOOL_PLACEHOLDERS = 100  # number of the first one in the description of tools
 _PLACEHOLDER_MARK = re.compile('[\ue000\ue001]')
@@ -70,16 +72,21 @@ class ChatTemplate:
 
     :param source: Jinja, as in tokenizer_config.json.
     :param tokens: special tokens by name, such as ``bos_token``.
+    :param tool_source: of another template, for missions with tools; empty: there is none.
+    :ivar dated: whether it asks for the time, so that its text changes.
     """
 
-    def __init__(self, source: str, tokens: dict[str, str], tokenizer: Tokenizer) -> None:
+    def __init__(self, source: str, tokens: dict[str, str], tokenizer: Tokenizer,
+                 tool_source: str = '') -> None:
         self._tokens = tokens
+        self._tool_source = tool_source
         self._tokenizer = tokenizer
         self._tool_format = ToolCallFormat.find(tokenizer)
         try:
             if not isinstance(source, str) or len(source) > MAX_TEMPLATE_BYTES:
                 raise ValueError('it is no text, or longer than 1 MiB')
-            self._source = source
+            self._source = source.removeprefix('\ufeff')
+            self.dated = 'strftime_now' in source
             self.markup, self._default_preamble = self._split()
         except (RenderError, ValueError) as error:
             raise _invalid(error) from error
@@ -88,18 +95,14 @@ class ChatTemplate:
     def open(cls, folder: ModelFolder, tokenizer: Tokenizer) -> ChatTemplate:
         """Read the template of a model folder."""
         settings = folder.read_json('tokenizer_config.json')
-        source: Any = settings.get('chat_template')
-        if path := folder.file('chat_template.jinja'):
-            try:
-                source = read_text(path, MAX_TEMPLATE_BYTES)
-            except (OSError, ValueError) as error:
-                raise _invalid(error) from error
-        elif not source:
-            source = folder.read_json('chat_template.json').get('chat_template')
+        source: Any = _read(folder, 'chat_template.jinja') or settings.get('chat_template') or \
+            folder.read_json('chat_template.json').get('chat_template')
         if isinstance(source, list):  # several templates by name
-            by_name = {t.get('name'): t.get('template') for t in source
-                       if isinstance(t, dict)}
-            source = by_name.get('default') or next(iter(by_name.values()), None)
+            source = {t.get('name'): t.get('template') for t in source if isinstance(t, dict)}
+        for_tools: Any = _read(folder, TOOL_TEMPLATE)
+        if isinstance(source, dict):
+            for_tools = for_tools or source.get(_TOOL_USE)
+            source = source.get('default') or next(iter(source.values()), None)
         if not source and tokenizer.id_of('<|im_start|>') is not None:
             source = CHATML
         if not source:
@@ -112,7 +115,7 @@ class ChatTemplate:
                 tokens[name] = text
         if 'bos_token' not in tokens and tokenizer.id_of('<|startoftext|>') is not None:
             tokens['bos_token'] = '<|startoftext|>'
-        return cls(source, tokens, tokenizer)
+        return cls(source, tokens, tokenizer, for_tools or '')
 
     def preamble(self, system_prompt: str = '', tools: str = '') -> list[int]:
         """
@@ -123,7 +126,9 @@ class ChatTemplate:
             :mod:`lfm_ros.engine.text.tools`.
         :raises LfmError: TEMPLATE_INVALID; UNSUPPORTED when it leaves out tools.
         """
-        if not (system_prompt or tools):
+        if tools and self._with_tools is not self:
+            return self._with_tools.preamble(system_prompt, tools)
+        if not (system_prompt or tools or self.dated):
             return list(self._default_preamble)
         messages = [*([_message('system', 0)] if system_prompt else []), _message('user', 1)]
         try:
@@ -132,10 +137,27 @@ class ChatTemplate:
         except (RenderError, ValueError) as error:
             if tools:
                 raise _cannot_call(f'it fails with them: {quote(error)}') from error
-            raise _invalid(error, 'with a system prompt') from error
+            raise _invalid(error, 'with a system prompt' if system_prompt else '') from error
         if not shows_tools:
             raise _cannot_call('it leaves them out')
         return ids
+
+    @cached_property
+    def _with_tools(self) -> ChatTemplate:
+        """
+        The template for missions with tools.
+
+        :raises LfmError: TEMPLATE_INVALID, UNSUPPORTED.
+        """
+        if not self._tool_format:
+            raise LfmError(ErrorCode.UNSUPPORTED, 'this model does not support tool calling, its '
+                           'tokenizer has no token for it: send no tools')
+        if not self._tool_source:
+            return self
+        other = ChatTemplate(self._tool_source, self._tokens, self._tokenizer)
+        if other.markup != self.markup:
+            raise _cannot_call('the one for tools puts other tokens around questions and answers')
+        return other
 
     @cached_property
     def tool_markup(self) -> ToolMarkup:
@@ -144,6 +166,8 @@ class ChatTemplate:
 
         :raises LfmError: UNSUPPORTED.
         """
+        if self._with_tools is not self:
+            return self._with_tools.tool_markup
         encode, close = self._tokenizer.encode_control, self.markup.assistant_suffix
         user, answer = _message('user', 1), _message('assistant', 2)
         first, second = _message('tool', 3), _message('tool', 4)
@@ -181,10 +205,19 @@ class ChatTemplate:
         described, texts = self._describe(tools)
         texts[0] = system_prompt
         parts, placeholders = self._parts(messages, tools=described)
-        ids = self._tokenizer.encode_control(parts[0])
-        for placeholder, text in zip(placeholders[:-1], parts[1:]):
-            ids += self._tokenizer.encode(texts[placeholder])
-            ids += self._tokenizer.encode_control(text)
+        tokenizer = self._tokenizer
+        outside = [texts[number] for number in placeholders[:-1]]
+        around = [tokenizer.encode_control(part) for part in parts[:-1]]
+        ids = around[0] + [i for text, own in zip(outside, around[1:])
+                           for i in (*tokenizer.encode(text), *own)]
+        if not any(map(tokenizer.has_control, outside)):
+            # Read in one piece, so that tokens which lie across the seams are found.
+            whole = tokenizer.encode_control(
+                parts[0] + ''.join(text + part for text, part in zip(outside, parts[1:])))
+            controls = [[i for i in some if i in tokenizer.control_ids] for some in (whole, ids)]
+            if controls[0] == controls[1] and whole[len(whole) - len(
+                    self._user_prefix):] == self._user_prefix:
+                ids = whole
         start = len(ids) - len(self._user_prefix)
         if ids[start:] != self._user_prefix:
             raise ValueError('it opens the first question differently from later ones')
@@ -210,8 +243,9 @@ class ChatTemplate:
                 return _placeholder(number)
             return value
 
-        if not (tools and self._tool_format):
+        if not tools:
             return None, texts
+        assert self._tool_format
         described = shown(json.loads(to_json(self._tool_format.told(from_json(tools)))))
         if not self._tool_format.list_syntax:  # as OpenAI's interface has them
             described = [{'type': 'function', 'function': tool} for tool in described]
@@ -229,6 +263,15 @@ class ChatTemplate:
         if contents != [m['content'] for m in messages]:
             raise ValueError('it does not write every message once and in order')
         return parts[::2], placeholders
+
+
+def _read(folder: ModelFolder, name: str) -> str:
+    """Return the template in a file of the folder; empty when there is none."""
+    path = folder.file(name)
+    try:
+        return read_text(path, MAX_TEMPLATE_BYTES) if path else ''
+    except (OSError, ValueError) as error:
+        raise _invalid(error) from error
 
 
 def _common_start(one: list[int], other: list[int]) -> int:

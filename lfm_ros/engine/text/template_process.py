@@ -110,7 +110,8 @@ class TemplateProcess:
                 [sys.executable, '-I', '-S', str(Path(template_child.__file__).resolve()),
                  json.dumps(path)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                cwd='/', env={}, start_new_session=True)
+                cwd='/', env={name: os.environ[name] for name in ('TZ',) if name in os.environ},
+                start_new_session=True)
         except OSError as error:
             raise LfmError(ErrorCode.OUT_OF_MEMORY, 'the process in which chat templates are '
                            f'rendered cannot be started ({error}): free memory or processes'

@@ -90,12 +90,15 @@ class VisionEncoder:
     :param keep_alive: seconds for which the encoder stays in memory after its last use;
         :data:`ALWAYS`: as long as the model.
     :param runs: makes the runs.
+    :param settings_from: which file the settings of the processor are from, for errors.
     """
 
     def __init__(self, open_encoder: Callable[[], onnxruntime.InferenceSession],
                  processor: ImageProcessor, tokens: ImageTokens, max_patches: int, hidden: int,
-                 keep_alive: float = ALWAYS, runs: OrtRuns | None = None) -> None:
+                 keep_alive: float = ALWAYS, runs: OrtRuns | None = None,
+                 settings_from: str = 'preprocessor_config.json') -> None:
         self.processor = processor
+        self._settings_from = settings_from
         self.tokens = tokens
         self._max_patches = max_patches
         self._open = open_encoder
@@ -238,7 +241,7 @@ class VisionEncoder:
                                 'mask and their rows and columns')
         numbers = pixels.shape[2]
         if isinstance(numbers, int) and numbers != self._patch_numbers:
-            raise self._foreign(f'takes patches of {numbers} numbers, preprocessor_config.json '
+            raise self._foreign(f'takes patches of {numbers} numbers, {self._settings_from} '
                                 f'says {self._patch_numbers}')
         outputs = [item.name for item in session.get_outputs()]
         self._output = 'image_features' if 'image_features' in outputs else outputs[0]
@@ -269,7 +272,8 @@ class VisionEncoder:
             except LfmError:
                 pass
         if 0 < padding < most:
-            raise self._foreign(f'takes {padding} patches, preprocessor_config.json allows {most}')
+            raise self._foreign(f'takes {padding} patches, {self._settings_from} allows '
+                                f'{most}')
         features = self._run(probe, shape, None, padding)
         if features.shape != (2, self._hidden):
             raise self._foreign(f'gives features {features.shape} for 2 tokens of '

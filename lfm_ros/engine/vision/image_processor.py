@@ -72,10 +72,7 @@ class ImageSettings:
 
         :raises LfmError: MODEL_DAMAGED, for values that no model can have.
         """
-        processor = folder.read_json('processor_config.json').get('image_processor')
-        given: Mapping[str, Any] = ChainMap(
-            folder.read_json('preprocessor_config.json'),
-            processor if isinstance(processor, dict) else {}, folder.config)
+        given: Mapping[str, Any] = ChainMap(*_files(folder).values())
         found: dict[str, Any] = {}
         for field in fields(cls):
             value = given.get(field.name)
@@ -89,6 +86,13 @@ class ImageSettings:
             raise LfmError(ErrorCode.MODEL_DAMAGED, f'the image settings in {folder.root} cannot '
                            f'be used ({found}): copy preprocessor_config.json of the model again')
         return settings
+
+    @classmethod
+    def source(cls, folder: ModelFolder) -> str:
+        """Return the name of the file that has most of the settings, for errors."""
+        names = {field.name for field in fields(cls)}
+        return next((file for file, given in _files(folder).items() if names.intersection(given)),
+                    'the default, since the folder has no preprocessor_config.json,')
 
     def limited(self, max_tokens: int = 0, tiling: bool = True) -> ImageSettings:
         """
@@ -249,3 +253,11 @@ class ImageProcessor:
         grids = [(w, h) for n in range(low, high + 1) for w in range(1, n + 1)
                  for h in range(1, n + 1) if low <= w * h <= high]
         return sorted(set(grids), key=lambda grid: grid[0] * grid[1])
+
+
+def _files(folder: ModelFolder) -> dict[str, dict[str, Any]]:
+    """Return what may hold image settings, by the name of the file; the first ones count."""
+    processor = folder.read_json('processor_config.json').get('image_processor')
+    return {'preprocessor_config.json': folder.read_json('preprocessor_config.json'),
+            'processor_config.json': processor if isinstance(processor, dict) else {},
+            'config.json': folder.config}
