@@ -73,6 +73,8 @@ def ask(scheduler: Scheduler, arguments: argparse.Namespace, text: str,
         answer = request.wait()
     if failures:
         raise failures[0]
+    for notice in {image.notice for image in images if image.notice}:
+        print_text(f'{arguments.prog}: {notice}', file=sys.stderr)
     return answer
 
 

@@ -3,9 +3,11 @@
 """Count answers and log errors, for operators."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 import time
 
 from lfm_ros.conversation.mission_id import MAX_ID_LENGTH
+from lfm_ros.engine.vision.image import ImageSource
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.serving.answer import Answer
@@ -15,6 +17,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 _OURS = ErrorCode.QUEUE_FULL
 _EXPECTED = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE)
 _RECENT_SECONDS = 10.0
+_NOTICE_SECONDS = 60.0  # between two notices about images, of which a camera sends many
 
 
 class AnswerLog:
@@ -61,6 +64,12 @@ class AnswerLog:
             self._logger.warning(text)
         else:
             self._logger.info(text)
+
+    def note_images(self, images: Sequence[ImageSource]) -> None:
+        """Log what was done to images so that they can be seen."""
+        for notice in {image.notice for image in images if image.notice}:
+            self._logger.info(f'{notice}: set image.mono16_range to show all alike',
+                              throttle_duration_sec=_NOTICE_SECONDS)
 
     def note_lost(self, mission_id: str, error: BaseException) -> None:
         """Take an observation into account that no mission will remember."""

@@ -13,7 +13,7 @@ from lfm_ros.engine.text.tools import AUTO
 from lfm_ros.engine.text.tools import Tool
 from lfm_ros.engine.text.tools import ToolResult
 from lfm_ros.engine.vision.image import ImageSource
-from lfm_ros.node.frames import CompressedFrame
+from lfm_ros.node.compressed_frame import CompressedFrame
 from lfm_ros.node.frames import RawFrame
 from lfm_ros.serving.answer import Answer
 from lfm_ros.serving.answer import TextDelta
@@ -50,15 +50,17 @@ def to_response_format(message: msg.ResponseFormat) -> ResponseFormat:
                           message.choice_logprobs)
 
 
-def to_frames(message: Any) -> list[Any]:
+def to_frames(message: Any, mono16_range: tuple[int, int]) -> list[Any]:
     """
     Return the images of a Query or an Observation, the raw ones first.
 
+    :param mono16_range: values that are black and white in images of 16 bits.
     :raises LfmError: INVALID_IMAGE, for one that contradicts itself.
     """
     count = len(message.images) + len(message.compressed_images)
     check_images(range(count))
-    return [*map(RawFrame, message.images), *map(CompressedFrame, message.compressed_images)]
+    return [*(RawFrame(image, mono16_range) for image in message.images),
+            *(CompressedFrame(image, mono16_range) for image in message.compressed_images)]
 
 
 def to_response(answer: Answer, stamp: Any, headers: Sequence[Header] = ()) -> msg.Response:

@@ -14,6 +14,7 @@ from lfm_ros.engine.model_options import DEFAULT_CONTEXT
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.vision.encoder import ALWAYS
+from lfm_ros.engine.vision.mono16 import AUTO as AUTO_RANGE
 from lfm_ros.serving.memory_budget import AUTO_BUDGET
 from lfm_ros.serving.query import DEFAULT_MISSION
 from lfm_ros.serving.query import MAX_TIMEOUT
@@ -141,6 +142,9 @@ SPECS = (
          "lose detail; 0: the model's default", 0, 1 << 16),
     Spec('image.tiling', True, 'Split large images into tiles if the model supports it: it sees '
          'small objects, but takes several times longer'),
+    Spec('image.mono16_range', list(AUTO_RANGE), 'Values of images of 16 bits (mono16, 16UC1, '
+         'Bayer, PNG) that are shown as black and white, such as [0, 1023] for 10 bits or '
+         '[300, 5000] for depth in mm; [0, 0]: found in each image, and logged'),
     Spec('image.max_age', 1.0, 'Maximum age in seconds of a camera frame when a request uses it; '
          '0: no limit', 0.0, MAX_TIMEOUT),
     Spec('image.wait', 2.0, 'Seconds to wait for a camera frame', 0.0, MAX_TIMEOUT),

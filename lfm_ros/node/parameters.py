@@ -14,6 +14,7 @@ from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.runtime.execution_provider import parse_options
 from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.sampling import Sampling
+from lfm_ros.engine.vision.mono16 import parse_range
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.errors import quote
@@ -73,7 +74,9 @@ def accept(parameter: Parameter) -> Parameter:
         return parameter
     kind = type(spec.default)
     if kind is list and not isinstance(value, str) and (value is None or not len(value)):
-        return Parameter(parameter.name, Parameter.Type.STRING_ARRAY, [])
+        numbers = isinstance(spec.default[0], int)
+        return Parameter(parameter.name, Parameter.Type.INTEGER_ARRAY if numbers
+                         else Parameter.Type.STRING_ARRAY, [])
     if kind in (float, str) and type(value) is int:
         return Parameter(parameter.name, value=kind(value))
     return parameter
@@ -120,6 +123,8 @@ def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool)
                 parse_options([text for text in value if text])
             elif name == 'model.cores':
                 _cores(value)
+            elif name == 'image.mono16_range':
+                parse_range(value)
         except LfmError as error:
             return f'{name}: {error.message}'
         if isinstance(value, float) and spec.low is not None and not value >= spec.low:
@@ -162,7 +167,12 @@ def prepare_config(node: Node) -> PrepareConfig:
 def camera(node: Node) -> Camera:
     """Return the camera as the parameters want it."""
     return Camera(node, _value(node, 'image.max_age'), _value(node, 'image.wait'),
-                  _value(node, 'image.camera_keep_alive'))
+                  _value(node, 'image.camera_keep_alive'), mono16_range(node))
+
+
+def mono16_range(node: Node) -> tuple[int, int]:
+    """Return the values that are black and white in images of 16 bits."""
+    return parse_range(_value(node, 'image.mono16_range'))
 
 
 def storage_config(node: Node) -> StorageConfig:

@@ -10,6 +10,7 @@ from typing import Any
 from lfm_ros import msg
 from lfm_ros.action import Generate
 from lfm_ros.node import convert
+from lfm_ros.node import parameters
 from lfm_ros.node.answer_log import AnswerLog
 from lfm_ros.node.camera import Camera
 from lfm_ros.node.camera import PendingFrame
@@ -84,7 +85,7 @@ class QueryServer:
             return []
         assert self._runtime.model
         self._runtime.model.require_vision()  # refuses a text model
-        images: list[Any] = convert.to_frames(message)
+        images: list[Any] = convert.to_frames(message, parameters.mono16_range(self._node))
         if camera and self.camera:
             images.append(self.camera.request_frame())
         return images
@@ -100,6 +101,7 @@ class QueryServer:
             for image in images:
                 if isinstance(image, PendingFrame):
                     image.drop()
+            self._answer_log.note_images(images)
             call_in_executor(self._node, lambda: on_answer(answer, headers))
 
         try:
@@ -152,11 +154,12 @@ class QueryServer:
         mission_id = message.mission_id or DEFAULT_MISSION
         try:
             scheduler = self._runtime.active_scheduler()
-            future = scheduler.observe(mission_id, message.text, self._images_of(message))
+            images = self._images_of(message)
+            future = scheduler.observe(mission_id, message.text, images)
         except Exception as error:
             self._answer_log.note_lost(mission_id, error)
         else:
-            future.add_done_callback(lambda f: self._observed(mission_id, f.exception()))
+            future.add_done_callback(lambda f: self._observed(mission_id, images, f.exception()))
 
     def _drain_observations(self) -> None:
         """
@@ -167,7 +170,9 @@ class QueryServer:
         while taken := self._observations.handle.take_message(msg.Observation, False):
             self._on_observation(taken[0])
 
-    def _observed(self, mission_id: str, error: BaseException | None) -> None:
+    def _observed(self, mission_id: str, images: Sequence[Any], error: BaseException | None
+                  ) -> None:
+        self._answer_log.note_images(images)
         if error:
             self._answer_log.note_lost(mission_id, error)
 

@@ -59,10 +59,24 @@ def test_pictures_of_other_kinds_become_red_green_and_blue(mode):
     assert found.shape == PIXELS.shape and found.dtype == np.uint8
 
 
-def test_sixteen_bits_become_the_upper_eight():
-    values = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
-    found = decode(packed(Image.fromarray(values)))
-    assert (found == (values >> 8)[:, :, None]).all()
+@pytest.mark.parametrize('bits', [10, 12, 14, 16])
+def test_of_sixteen_bits_the_range_decides_which_are_shown(bits):
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64) << bits - 12 if bits > 12 else \
+        np.arange(4096, dtype=np.uint16).reshape(64, 64) >> 12 - bits
+    image = EncodedImage(packed(Image.fromarray(values)), (0, (1 << bits) - 1))
+    assert (image.pixels() == (values >> bits - 8)[:, :, None]).all() and not image.notice
+    image = EncodedImage(packed(Image.fromarray(values)))
+    assert np.abs(image.pixels()[:, :, 0].astype(int) - (values >> bits - 8)).max() <= 3
+    assert 'as white' in image.notice
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_an_image_of_sixteen_bits_is_turned_too(orientation):
+    values = np.arange(0, 65536, 256, dtype=np.uint16).reshape(8, 32)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = EncodedImage(packed(Image.fromarray(values), exif=exif), (0, 65535)).pixels()
+    assert (found[:, :, 0] == np.rot90(values >> 8, {1: 0, 3: 2, 6: -1}[orientation])).all()
 
 
 def test_a_photo_is_turned_as_its_camera_was_held():
@@ -84,6 +98,33 @@ def test_a_photo_is_turned_as_its_camera_was_held():
         'header of a JPEG', 'PNG without its pixels'])
 def test_a_file_that_is_no_whole_picture_is_refused(data, words):
     assert words in refused(data)
+
+
+KINDS = {
+    'baseline': {}, 'progressive': {'progressive': True}, 'with restarts': {
+        'restart_marker_blocks': 3}, 'with its own tables': {'optimize': True},
+    'of quality 100': {'quality': 100, 'subsampling': 0}}
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_jpeg_that_lacks_only_its_end_marker_is_whole(kind, mode):
+    whole = packed(Image.fromarray(PIXELS).convert(mode), 'JPEG', **KINDS[kind])
+    for cut in (whole[:-1], whole[:-2], whole[:-2] + bytes(99)):
+        assert (decode(cut) == decode(whole)).all()
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_jpeg_that_lacks_a_pixel_is_refused(kind, mode):
+    whole = packed(Image.fromarray(PIXELS).convert(mode), 'JPEG', **KINDS[kind])
+    for end in range(0, len(whole) - 2):
+        assert 'cannot be used' in refused(whole[:end])
+
+
+@pytest.mark.parametrize('cut', [1, 4, 8, 12])
+def test_a_png_that_lacks_only_its_end_is_whole(cut):
+    assert (decode(encode(PIXELS)[:-cut]) == PIXELS).all()
 
 
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')

@@ -14,6 +14,7 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 import numpy as np
 import onnx
+from PIL import Image as PillowImage
 import pytest
 from support import lfm
 from vision_support import BY_NAME
@@ -193,6 +194,14 @@ def test_lfm_score_has_a_number_for_every_id_behind_an_image(tmp_path):
         found = json.loads(done.stdout)['logprobs']
         assert len(found) == len(ids)
         np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_lfm_ask_tells_how_an_image_of_sixteen_bits_is_shown(tmp_path):
+    for file, values in (('depth.png', np.full((64, 64), 1000, np.uint16)),
+                         ('grey.png', np.full((64, 64), 100, np.uint8))):
+        PillowImage.fromarray(values).save(tmp_path / file)
+        done = lfm('ask', folder(), 'What?', '--max-tokens', 1, '--image', tmp_path / file)
+        assert ('872 as black and 1127 as white' in done.stderr) == (file == 'depth.png')
 
 
 def test_lfm_inspect_tells_that_a_model_sees():

@@ -138,6 +138,10 @@ def test_parameters_come_from_a_file(tmp_path: Path) -> None:
     ({'queue__timeout': '[]'}, 'queue.timeout has no value'),
     ({'model__cores': '[]'}, 'model.cores has no value'),
     ({'queue__timeout': 1 << 40}, 'queue.timeout'),
+    ({'image__mono16_range': '[0]'}, 'image.mono16_range'),
+    ({'image__mono16_range': '[1023, 0]'}, '[1023, 0]'),
+    ({'image__mono16_range': '[0, 70000]'}, '65535'),
+    ({'image__mono16_range': '[0.0, 1.0]'}, 'image.mono16_range'),
 ])
 def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
         values: dict[str, Any], word: str) -> None:

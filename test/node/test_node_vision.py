@@ -16,6 +16,7 @@ from camera import to_image
 from lfm_ros import msg
 from lfm_ros import srv
 from node_client import Client
+from node_client import LATCHED
 from node_client import query
 from node_client import result_of
 from node_support import DEADLINE
@@ -24,10 +25,12 @@ from node_support import ROOT
 from node_support import running_node
 import numpy as np
 import pytest
+from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
+from sensor_msgs.msg import PointCloud2
 from vision_support import png_of
 
 R = msg.Response
@@ -155,6 +158,11 @@ BAD = {
         {'images': [spoiled(height=97)]}, R.INVALID_IMAGE, 'bytes of data'),
     'in an unknown encoding': (
         {'images': [spoiled(encoding='h264')]}, R.INVALID_IMAGE, "'h264'"),
+    'of distances in metres': (
+        {'images': [spoiled(encoding='32FC1', step=4 * 96)]}, R.INVALID_IMAGE, '16UC1'),
+    'that is a video': (
+        {'compressed_images': [CompressedImage(format='h264', data=b'1' * 99)]}, R.INVALID_IMAGE,
+        "'h264'"),
     'that is a truncated JPEG': (
         {'compressed_images': [file(JPEG[:-100])]}, R.INVALID_IMAGE, 'damaged or cut off'),
     'that is no picture': (
@@ -293,15 +301,98 @@ def test_a_compressed_topic_on_which_nothing_comes_does_not_hide_the_raw_one() -
         assert client.ask('What do you see?', use_camera=True).error_code == R.NONE
 
 
-def test_a_camera_of_best_effort_is_met_with_best_effort() -> None:
+@pytest.mark.parametrize('topic, kind', [(RAW, Image), (COMPRESSED, CompressedImage)])
+def test_a_frame_that_was_latched_before_is_seen_by_every_question(topic: str, kind: Any) -> None:
+    # It has no stamp, and no other follows: how long ago it came says nothing.
+    with running_node(model='', model__path=SEEING, image__wait=20.0,
+                      image__max_age=1e-6) as client:
+        publisher = client.node.create_publisher(kind, topic, LATCHED)
+        publisher.publish(to_image(SMALL) if kind is Image else to_compressed(SMALL))
+        for _ in range(3):
+            response = client.ask('What do you see?', use_camera=True, **BRIEF)
+            assert response.error_code == R.NONE, response.error_msg
+
+
+def test_a_latched_frame_that_is_too_old_is_refused_with_what_to_set() -> None:
+    with running_node(model='', model__path=SEEING, image__wait=2.0) as client:
+        publisher = client.node.create_publisher(Image, RAW, LATCHED)
+        message = to_image(SMALL)
+        message.header.stamp.sec = 77
+        publisher.publish(message)
+        client.wait_until(lambda: client.node.count_publishers(RAW) == 1, 'a camera')
+        response = client.ask('What do you see?', use_camera=True)
+        assert response.error_code == R.STALE_IMAGE
+        assert 'set image.max_age to 0 if they are published once' in response.error_msg
+
+
+REMAP = '-r', '~/image:=/front', '-r', '~/image/compressed:=/back'
+
+
+@pytest.mark.parametrize('topic, kind, words', [
+    ('/front', CompressedImage, '/back (no publisher) or /front (1 publisher of sensor_msgs/msg/'
+     'CompressedImage, not sensor_msgs/msg/Image): remap ~/image/compressed instead of ~/image '
+     'to /front'),
+    ('/back', Image, 'remap ~/image instead of ~/image/compressed to /back'),
+    ('/front', PointCloud2, '/front (1 publisher of sensor_msgs/msg/PointCloud2, not'),
+    ('/front', Image, '/front (1 publisher, no frame since this node subscribed)'),
+    ('/back', CompressedImage, '/back (1 publisher, no frame since this node subscribed)')])
+def test_why_no_frame_comes_is_told(topic: str, kind: Any, words: str) -> None:
+    with running_node(*REMAP, model='', model__path=SEEING, image__wait=2.0) as client:
+        client.node.create_publisher(kind, topic, 1)
+        client.wait_until(lambda: client.node.count_publishers(topic) == 1, 'a publisher')
+        response = client.ask('What do you see?', use_camera=True)
+        assert response.error_code == R.NO_CAMERA_FRAME
+        assert words in response.error_msg
+
+
+def test_empty_frames_do_not_hide_the_raw_ones_and_are_named_where_there_are_none() -> None:
+    with running_node(model='', model__path=SEEING, image__wait=4.0) as client:
+        empty = client.node.create_publisher(CompressedImage, COMPRESSED, LATCHED)
+        empty.publish(CompressedImage(format='nv21; jpeg compressed bgr8'))
+        client.wait_until(lambda: client.node.count_publishers(COMPRESSED) == 1, 'a camera')
+        response = client.ask('What do you see?', use_camera=True)
+        assert response.error_code == R.NO_CAMERA_FRAME
+        assert '1 publisher, only empty frames' in response.error_msg
+        with camera(client, RAW, '--size', '64x64'):
+            client.wait_until(lambda: client.node.count_publishers(RAW) == 1, 'a camera')
+            response = client.ask('What do you see?', use_camera=True)
+            assert response.error_code == R.NONE, response.error_msg
+
+
+def test_what_was_done_to_an_image_of_sixteen_bits_is_logged(client: Client) -> None:
+    depth = np.linspace(500, 4000, 96 * 64).astype('<u2').reshape(64, 96)
+    image = Image(height=64, width=96, encoding='16UC1', step=192)
+    image.data.frombytes(depth.tobytes())
+    response = client.ask('How far?', images=[image], **BRIEF)
+    assert response.error_code == R.NONE, response.error_msg
+    client.wait_until(lambda: 'set image.mono16_range' in client.node_process.log, 'a line')
+    assert '534 as black and 3964 as white' in client.node_process.log
+
+
+def test_with_a_range_images_of_sixteen_bits_show_what_their_upper_bits_do() -> None:
+    with running_node(model='', model__path=SEEING, image__mono16_range='[0, 1023]') as client:
+        wide = Image(height=64, width=96, encoding='mono16', step=192)
+        wide.data.frombytes((SMALL[:, :, 0].astype('<u2') << 2).tobytes())
+        grey = Image(height=64, width=96, encoding='mono8', step=96)
+        grey.data.frombytes(SMALL[:, :, 0].tobytes())
+        answers = [client.ask('What?', images=[i], **BRIEF).text for i in (wide, grey)]
+        assert answers[0] == answers[1]
+        assert 'mono16_range' not in client.node_process.log
+
+
+@pytest.mark.parametrize('durability', [DurabilityPolicy.TRANSIENT_LOCAL,
+                                        DurabilityPolicy.VOLATILE])
+def test_a_camera_is_met_with_the_reliability_and_durability_that_it_offers(
+        durability: DurabilityPolicy) -> None:
     with running_node(model='', model__path=SEEING, image__camera_keep_alive=-1.0) as client:
         for reliability in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
-            publisher = client.node.create_publisher(
-                Image, RAW, QoSProfile(depth=1, reliability=reliability))
+            publisher = client.node.create_publisher(Image, RAW, QoSProfile(
+                depth=1, reliability=reliability, durability=durability))
 
             def met(wanted: ReliabilityPolicy = reliability) -> bool:
-                return [i.qos_profile.reliability for i in
-                        client.node.get_subscriptions_info_by_topic(RAW)] == [wanted]
+                profiles = [i.qos_profile for i in
+                            client.node.get_subscriptions_info_by_topic(RAW)]
+                return [(p.reliability, p.durability) for p in profiles] == [(wanted, durability)]
 
             client.wait_until(met, f'a subscription that is {reliability.name}')
             client.node.destroy_publisher(publisher)

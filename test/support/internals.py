@@ -121,7 +121,7 @@ def takes_encoding(encoding: str) -> bool:
     from lfm_ros.node.frames import RawFrame
     from sensor_msgs.msg import Image
     try:
-        RawFrame(Image(width=2, height=2, step=64, data=bytes(128), encoding=encoding))
+        RawFrame(Image(width=2, height=2, step=64, data=bytes(384), encoding=encoding))
     except LfmError:
         return False
     return True

@@ -9,7 +9,12 @@ import hashlib
 import io
 from typing import Protocol
 
+from lfm_ros.engine.vision import mono16
 from lfm_ros.engine.vision.image_file import image_size
+from lfm_ros.engine.vision.image_file import ImageFile
+from lfm_ros.engine.vision.image_file import JPEG
+from lfm_ros.engine.vision.image_file import name_of
+from lfm_ros.engine.vision.image_file import PNG
 from lfm_ros.engine.vision.image_file import strip
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -45,9 +50,13 @@ class ImageSource(Protocol):
     def memory(self) -> int:
         """About how many bytes decoding and resizing take for a moment."""
 
+    @property
+    def notice(self) -> str:
+        """What was done to its pixels that one may want to know; empty before they are read."""
+
     def pixels(self) -> np.ndarray:
         """
-        Return it as uint8 RGB ``[height, width, 3]``.
+        Return it as uint8 RGB ``[height, width, 3]``, or grey ``[height, width, 1]``.
 
         :raises LfmError: INVALID_IMAGE, NO_CAMERA_FRAME, STALE_IMAGE.
         """
@@ -55,9 +64,16 @@ class ImageSource(Protocol):
 
 @dataclass
 class EncodedImage:
-    """The bytes of a JPEG or PNG file."""
+    """
+    The bytes of a JPEG or PNG file.
+
+    :param mono16_range: values of an image of 16 bits that are black and white, see
+        :func:`mono16.from_16_bits`.
+    """
 
     data: bytes
+    mono16_range: tuple[int, int] = mono16.AUTO
+    notice = ''
     ready = True
 
     @property
@@ -75,8 +91,11 @@ class EncodedImage:
             return 0
 
     def pixels(self) -> np.ndarray:
-        """Return its pixels, see :func:`decode`."""
-        return decode(self.data)
+        """Return its pixels, see :class:`ImageSource`."""
+        values = decode_values(self.data)
+        if values.dtype == np.uint16:
+            values, self.notice = mono16.from_16_bits(values, self.mono16_range)
+        return values.reshape(*values.shape[:2], -1)
 
 
 @dataclass(frozen=True)
@@ -146,35 +165,45 @@ def decode(data: bytes) -> np.ndarray:
         dropped and 16 bits become 8.
     :raises LfmError: INVALID_IMAGE.
     """
+    found = EncodedImage(data).pixels()
+    return found.repeat(3, axis=2) if found.shape[2] == 1 else found
+
+
+def decode_values(data: bytes) -> np.ndarray:
+    """
+    Return the pixels of a JPEG or PNG file; grey ones as they are.
+
+    :returns: uint8 RGB ``[height, width, 3]``; for grey uint8 or uint16 ``[height, width]``.
+    :raises LfmError: INVALID_IMAGE.
+    """
     try:
         # Known from the header; nothing is decoded yet.
         check_size(*image_size(data))
         file = strip(data)
-        with Image.open(io.BytesIO(file.data), formats=[file.kind]) as image:
-            check_size(*image.size)
-            return to_rgb(image, file.orientation)
+        found = _read(file, file.data + file.tails[0])
+        # What follows the last pixel changes none of them.
+        if len(file.tails) > 1 and (_read(file, file.data + file.tails[1]) != found).any():
+            raise ValueError('its end is missing')
+        return found
     except LfmError:
         raise
     except Exception as error:  # Pillow raises nearly anything for damaged files
-        head = bytes(data[:8])
-        known = head.startswith((b'\xff\xd8', b'\x89PNG'))
-        reason = f'it is damaged or cut off ({quote(error)})' if known else \
-            'it is neither JPEG nor PNG' if head else 'it is empty'
+        known = name_of(data)
+        reason = f'it is damaged or cut off ({quote(error)})' if known in (JPEG, PNG) else \
+            f'it is {known}, neither JPEG nor PNG' if known else \
+            'it is neither JPEG nor PNG' if data else 'it is empty'
         raise invalid(f'an image of {len(data)} bytes cannot be used, {reason}: send a whole '
                       'JPEG or PNG file') from error
 
 
-def to_rgb(image: Image.Image, orientation: int = 1) -> np.ndarray:
-    """
-    Return the pixels of an image of Pillow, uint8 RGB ``[height, width, 3]``.
-
-    :param orientation: 1 to 8, as EXIF counts them.
-    """
-    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-    if turned.mode.startswith('I'):  # 16 bits; Pillow would cut them off at 255
-        high = np.asarray(turned).astype(np.uint32) >> 8
-        return np.repeat(np.minimum(high, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    return np.asarray(turned.convert('RGB'))
+def _read(file: ImageFile, data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=[file.kind]) as image:
+        check_size(*image.size)
+        turn = _TURNS.get(file.orientation)
+        turned = image.transpose(turn) if turn is not None else image
+        if turned.mode.startswith('I'):  # 16 bits; Pillow would cut them off at 255
+            return np.asarray(turned).astype(np.uint16)
+        return np.asarray(turned if turned.mode in ('L', 'RGB') else turned.convert('RGB'))
 
 
 def encode(pixels: np.ndarray) -> bytes:

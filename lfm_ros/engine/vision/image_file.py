@@ -17,7 +17,8 @@ MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 1_000_000_000
 
 _PNG_HEAD = b'\x89PNG\r\n\x1a\n'
-_JPEG_HEAD = b'\xff\xd8'
+_JPEG_HEAD, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+_TAIL = 64  # bytes: more than a decoder reads ahead
 _KEPT_CHUNKS = (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND')
 _EXIF_CHUNK, _EXIF_HEAD = b'eXIf', b'Exif\0\0'
 _START_OF_FRAME = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}
@@ -26,7 +27,15 @@ _KEPT_SEGMENTS = {0xc4, 0xcc, 0xdb, 0xdd, 0xe0, 0xee} | _START_OF_FRAME
 _EXIF_SEGMENT, _SCAN, _END = 0xe1, 0xda, 0xd9
 _ALONE = {0x01, *range(0xd0, 0xd9)}  # markers without a length
 _NEXT_MARKER = re.compile(rb'\xff+[^\x00\xd0-\xd7\xff]')
+_RESTART = re.compile(rb'\xff[\xd0-\xd7]')
 _ORIENTATION, _SHORT = 0x0112, 3
+# What else a camera or a transport may send, by how it begins.
+_OTHERS = {
+    'WebP': rb'RIFF....WEBP', 'GIF': rb'GIF8', 'BMP': rb'BM', 'TIFF': rb'II\*\0|MM\0\*',
+    'AVIF or HEIF': rb'....ftyp(?:avi|hei|mif|msf)', 'an MP4 video': rb'....ftyp',
+    'JPEG 2000': rb'\0\0\0\x0cjP|\xff\x4f\xff\x51', 'JPEG XL': rb'\xff\x0a|\0\0\0\x0cJXL',
+    'QOI': rb'qoif', 'a part of an H.264 or H.265 video': rb'\0\0\0?\x01[^\0]',
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +46,14 @@ class ImageFile:
     :param kind: JPEG or PNG.
     :param data: the file without texts, profiles, previews and further frames.
     :param orientation: 1 to 8, as EXIF counts them.
+    :param tails: what to put behind it. Where a JPEG lacks its end there are two, which give the
+        same pixels only if nothing but the end is missing.
     """
 
     kind: str
     data: bytes
     orientation: int
+    tails: tuple[bytes, ...] = (b'',)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -58,6 +70,13 @@ def image_size(data: bytes) -> tuple[int, int]:
         if marker in _START_OF_FRAME:
             return _frame_size(data, start, end)
     raise ValueError('it has no header')
+
+
+def name_of(data: bytes) -> str:
+    """Return what kind of file begins like this, JPEG or PNG or another; empty: unknown."""
+    if data.startswith((_JPEG_HEAD, _PNG_HEAD[:4])):
+        return JPEG if data.startswith(_JPEG_HEAD) else PNG
+    return next((name for name, head in _OTHERS.items() if re.match(head, data, re.DOTALL)), '')
 
 
 def strip(data: bytes) -> ImageFile:
@@ -90,6 +109,7 @@ def _strip_png(data: bytes) -> ImageFile:
 
 def _strip_jpeg(data: bytes) -> ImageFile:
     kept, orientation, scans, pixels = [_JPEG_HEAD], 1, 0, 0
+    components, read = 0, set[tuple[int, int]]()
     for marker, start, end in _segments(data):
         if marker == _EXIF_SEGMENT and orientation == 1 and \
                 data.startswith(_EXIF_HEAD, start + 4):
@@ -97,17 +117,44 @@ def _strip_jpeg(data: bytes) -> ImageFile:
         if marker in _START_OF_FRAME:
             width, height = _frame_size(data, start, end)
             pixels = max(pixels, width * height)
+            components = data[start + 9]
         if marker == _SCAN:
             scans += 1
             if scans > MAX_SCANS or scans > 1 and scans * pixels > MAX_SCANNED_PIXELS:
                 raise ValueError(f'it has more than {scans - 1} passes over its pixels')
+            read |= _finished_in(data[start:end])
             found = _NEXT_MARKER.search(data, end)
             kept.append(data[start:found.start() if found else len(data)])
         elif marker in _KEPT_SEGMENTS:
             kept.append(data[start:end])
         elif marker == _END:
-            kept.append(b'\xff\xd9')
-    return ImageFile(JPEG, b''.join(kept), orientation)
+            kept.append(_JPEG_END)
+    whole = b''.join(kept)
+    if whole.endswith(_JPEG_END):
+        return ImageFile(JPEG, whole, orientation)
+    if len(read) < 64 * components:  # each pass over a progressive one adds some bits of some
+        raise ValueError('its end is missing')
+    return ImageFile(JPEG, whole.rstrip(b'\xff'), orientation, _tails(whole))
+
+
+def _finished_in(scan: bytes) -> set[tuple[int, int]]:
+    """Return the components, and which of their 64 coefficients, that are whole after a pass."""
+    count = scan[4] if len(scan) > 4 else 255
+    if len(scan) < 8 + 2 * count:
+        return set()
+    first, last, bits = scan[5 + 2 * count:8 + 2 * count]
+    if bits & 15:  # lower bits come in a later pass
+        return set()
+    return {(scan[5 + 2 * n], k) for n in range(count) for k in range(first, min(last, 63) + 1)}
+
+
+def _tails(whole: bytes) -> tuple[bytes, bytes]:
+    """Return two ends whose bits a decoder takes for pixels where some are missing."""
+    restarts = _RESTART.findall(whole)
+    last = restarts[-1][1] if restarts else 0xd7
+    restart = bytes([0xff, 0xd0 + (last + 1) % 8])
+    first, second = (fill * _TAIL + restart + fill * _TAIL for fill in (b'\x00', b'\xaa'))
+    return first + _JPEG_END, second + _JPEG_END
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -134,7 +181,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _frame_size(data: bytes, start: int, end: int) -> tuple[int, int]:
-    if end - start < 9:
+    if end - start < 10:
         raise ValueError('it ends within its header')
     height, width = struct.unpack_from('>HH', data, start + 5)
     return width, height

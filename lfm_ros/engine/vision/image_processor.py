@@ -157,7 +157,7 @@ class ImageProcessor:
         """
         Return what the model sees of an image.
 
-        :param pixels: uint8 RGB ``[height, width, 3]``.
+        :param pixels: uint8 RGB ``[height, width, 3]``, or grey ``[height, width, 1]``.
         :raises LfmError: INVALID_IMAGE.
         """
         height, width = pixels.shape[:2]
@@ -172,13 +172,16 @@ class ImageProcessor:
             raise invalid(f'an image is {width} x {height} pixels, which is too long and thin for '
                           'this model, or for image.max_tokens: cut it into parts')
         if uncut:
-            return PreparedImage(tokens, 1, 1, encode(resize(pixels, *whole, settings.resample)))
-        main = resize(pixels, side * rows, side * columns, settings.resample)
-        thumbnail = b''
-        if settings.use_thumbnail:
-            thumbnail = encode(resize(pixels, *whole, settings.resample))
+            return PreparedImage(tokens, 1, 1, self._encode(pixels, *whole))
+        main = self._encode(pixels, side * rows, side * columns)
+        thumbnail = self._encode(pixels, *whole) if settings.use_thumbnail else b''
         return PreparedImage(rows * columns * settings.tile_tokens + (tokens if thumbnail else 0),
-                             rows, columns, encode(main), thumbnail)
+                             rows, columns, main, thumbnail)
+
+    def _encode(self, pixels: np.ndarray, height: int, width: int) -> bytes:
+        """Return an RGB image in another size as PNG; grey is only tripled when it is small."""
+        resized = resize(pixels, height, width, self.settings.resample)
+        return encode(resized.repeat(CHANNELS, axis=2) if resized.shape[2] == 1 else resized)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width to which an image that is not cut is resized."""

@@ -15,7 +15,7 @@ import numpy as np
 
 BILINEAR, BICUBIC = 2, 3  # numbers of Pillow, which the files of models use
 
-STRIP = 64  # rows
+STRIP = 1 << 15  # numbers that are computed at a time: more would not stay in a cache
 _MAX_BITS = 22
 _SHARPNESS = -0.5  # of the cubic, named a by Keys
 
@@ -27,6 +27,7 @@ def resize(pixels: np.ndarray, height: int, width: int, resample: int) -> np.nda
     :param pixels: uint8 ``[rows, columns, channels]``.
     :param resample: :data:`BILINEAR` or :data:`BICUBIC`; both shrink without aliasing.
     """
+    pixels = np.ascontiguousarray(pixels)  # take would copy it for every tap
     if pixels.shape[1] != width:
         pixels = _scale(pixels, width, 1, resample)
     if pixels.shape[0] != height:
@@ -37,27 +38,35 @@ def resize(pixels: np.ndarray, height: int, width: int, resample: int) -> np.nda
 def _scale(pixels: np.ndarray, size: int, axis: int, resample: int) -> np.ndarray:
     """Scale one axis, some rows at a time: what is computed takes four times the memory."""
     starts, weights, bits = _weights(pixels.shape[axis], size, resample)
-    rows = size if axis == 0 else len(pixels)
-    columns = size if axis == 1 else pixels.shape[1]
-    found = np.empty((rows, columns, pixels.shape[2]), np.uint8)
-    for low in range(0, rows, STRIP):
-        part = slice(low, low + STRIP)
+    channels, shape = pixels.shape[2], list(pixels.shape)
+    shape[axis] = size
+    flat = pixels.reshape(len(pixels), -1)
+    found = np.empty((shape[0], shape[1] * channels), np.uint8)
+    if axis == 1:
+        places = (starts[:, None] * channels + np.arange(channels)).ravel()
+        weights = weights.repeat(channels, axis=1)
+    rows = max(1, STRIP // found.shape[1])
+    for low in range(0, shape[0], rows):
+        part = slice(low, low + rows)
         if axis == 0:
-            found[part] = _sum(pixels, starts[part], weights[:, part], bits, 0)
+            _sum(flat, starts[part], 1, weights[:, part, None], bits, 0, found[part])
         else:
-            found[part] = _sum(pixels[part], starts, weights, bits, 1)
-    return found
+            _sum(flat[part], places, channels, weights, bits, 1, found[part])
+    return found.reshape(shape)
 
 
-def _sum(pixels: np.ndarray, starts: np.ndarray, weights: np.ndarray, bits: int, axis: int
-         ) -> np.ndarray:
-    shape = [1, 1, 1]
-    shape[axis] = len(starts)
-    total = np.array(1 << (bits - 1), np.int32)
-    for place, column in enumerate(weights):
-        taken = pixels.take(np.minimum(starts + place, pixels.shape[axis] - 1), axis=axis)
-        total = total + taken * column.reshape(shape)
-    return (total >> bits).clip(0, 255).astype(np.uint8)
+def _sum(flat: np.ndarray, places: np.ndarray, step: int, weights: np.ndarray, bits: int,
+         axis: int, out: np.ndarray) -> None:
+    """Write sums of weighted numbers; no tap allocates anything."""
+    taken = np.empty(out.shape, np.uint8)
+    weighted = np.empty(out.shape, np.int32)
+    total = np.full(out.shape, 1 << (bits - 1), np.int32)
+    for tap, weight in enumerate(weights):
+        # Behind the end of a line weights are 0: clip only keeps the places within it.
+        np.take(flat, places + tap * step, axis=axis, out=taken, mode='clip')
+        total += np.multiply(taken, weight, out=weighted)
+    total >>= bits
+    out[:] = total.clip(0, 255, out=total)
 
 
 @lru_cache(maxsize=16)
