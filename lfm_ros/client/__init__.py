@@ -12,6 +12,8 @@ Blocking calls spin the node until the answer is there. When the node is spun by
 use what ends in ``_async``, or :meth:`LfmClient.generate`: they return at once, and what they
 return has a ``done()`` to look at, can be given a callback, and can be awaited. (Executors of
 rclpy 7 to 9 poll a coroutine that awaits without pause; a callback leaves the core to the model.)
+A blocking call in a callback is refused at once when no other thread of the executor is left to
+receive the answer; with a MultiThreadedExecutor it waits.
 """
 from lfm_ros.client.answers import AnswerError
 from lfm_ros.client.answers import Choice

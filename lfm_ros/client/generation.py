@@ -9,6 +9,7 @@ from typing import Any
 
 from lfm_ros import msg
 from lfm_ros.action import Generate
+from lfm_ros.client.waiting import runs_here
 from rclpy.action import ActionClient
 from rclpy.task import Future
 
@@ -51,7 +52,11 @@ class Generation:
         Wait for the whole answer, or for what a cancelled one had come to.
 
         :raises TimeoutError: when it takes longer than that many seconds; it goes on.
+        :raises RuntimeError: in a callback that keeps the answer from being received.
         """
+        if runs_here(Generation._push.__code__):
+            raise RuntimeError('this would wait for ever in on_token, since tokens come one after '
+                               'the other: await its future, or give that a callback')
         self._wait_for(self._goal, min(timeout, _ACCEPTANCE))
         return self._wait_for(self.future, timeout)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import json
-import threading
 import time
 from typing import Any
 
@@ -24,7 +23,10 @@ from lfm_ros.client.reliable_client import SafeActionClient
 from lfm_ros.client.reliable_client import wait_until_known
 from lfm_ros.client.toolbox import Function
 from lfm_ros.client.toolbox import Toolbox
-import rclpy
+from lfm_ros.client.waiting import wait_until_done
+from lfm_ros.client.waiting import waiting
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
@@ -32,6 +34,7 @@ from rclpy.task import Future
 _MARGIN = 5.0  # seconds a blocking call waits beyond the node's own timeout
 _STEP = 0.01  # seconds between two checks; rclpy does not wake who waits
 _TOKENS = 1000  # with rclpy's 10, tokens are lost while the node of the user is busy
+_REPLY = 30.0  # seconds for the reply of a service
 _TIMEOUT = 10.0  # seconds for a service that is there when all others are
 
 
@@ -40,7 +43,8 @@ class LfmClient:
     Asks one lfm node.
 
     In all that asks, ``timeout`` is in seconds, 0 stands for what the node's parameters say, and
-    ``fields`` are further fields of ``msg/Query``.
+    ``fields`` are further fields of ``msg/Query``. What waits raises RuntimeError at once in a
+    callback of the only thread that spins the node.
 
     :param node: through which to ask.
     :param server: name of the lfm node, with its namespace.
@@ -49,9 +53,12 @@ class LfmClient:
     def __init__(self, node: Node, server: str = '/lfm') -> None:
         self._node = node
         self._server = server
-        self._ask = node.create_client(srv.Ask, f'{server}/ask')
+        # Replies are received while a callback in the node's own group waits for them.
+        self._group = ReentrantCallbackGroup()
+        self._ask = node.create_client(srv.Ask, f'{server}/ask', callback_group=self._group)
         self._generate = SafeActionClient(
             node, Generate, f'{server}/generate',
+            callback_group=MutuallyExclusiveCallbackGroup(),  # tokens come in order
             feedback_sub_qos_profile=QoSProfile(depth=_TOKENS))
         self._observe = node.create_publisher(msg.Observation, f'{server}/observe', 10)
         self._services: dict[str, Any] = {}
@@ -77,11 +84,7 @@ class LfmClient:
     def ask(self, prompt: str, mission_id: str = '', timeout: float = 0.0,
             **fields: Any) -> msg.Response:
         """Ask and wait for the whole answer, or for the error that came instead."""
-        future = self.ask_async(prompt, mission_id, timeout, **fields)
-        try:
-            return self.wait_for(future, timeout + _MARGIN if timeout else NO_LIMIT).response
-        finally:
-            self._ask.remove_pending_request(future)
+        return self._ask_now('ask_async', prompt, mission_id, timeout, **fields)
 
     def ask_async(self, prompt: str, mission_id: str = '', timeout: float = 0.0,
                   **fields: Any) -> Future:
@@ -96,7 +99,8 @@ class LfmClient:
 
         :raises AnswerError: when there is no answer, or it was cut.
         """
-        return to_value(self.ask(prompt, mission_id, timeout, **_in_json(schema), **fields))
+        return to_value(self._ask_now('ask_json_async', prompt, mission_id, timeout,
+                                      **_in_json(schema), **fields))
 
     def ask_json_async(self, prompt: str, schema: dict[str, Any], mission_id: str = '',
                        timeout: float = 0.0, **fields: Any) -> Future:
@@ -112,7 +116,8 @@ class LfmClient:
         :raises AnswerError: when there is no answer.
         """
         fields = {**_choosing(choices), **fields}
-        return to_choice(self.ask(prompt, mission_id, timeout, **fields), choices)
+        return to_choice(self._ask_now('choose_async', prompt, mission_id, timeout, **fields),
+                         choices)
 
     def choose_async(self, prompt: str, choices: Sequence[str], mission_id: str = '',
                      timeout: float = 0.0, **fields: Any) -> Future:
@@ -128,7 +133,8 @@ class LfmClient:
         """
         Ask, call the functions that the model wants, and tell it what they gave, until it answers.
 
-        Functions are called here, one after the other, in the order in which the model wants them.
+        Functions are called here, one after the other, in the order in which the model wants
+        them; coroutines run to their end in a loop of asyncio in another thread.
 
         :param tools: a :class:`Toolbox`, or what one is made of.
         :param timeout: of each question.
@@ -141,7 +147,7 @@ class LfmClient:
         response = checked(self.ask(prompt, mission_id, timeout, tools=box.messages, **fields))
         while response.finish_reason == msg.Response.FINISH_TOOL_CALLS:
             rounds -= 1
-            results = [box.run(call) for call in response.tool_calls]
+            results = [box.run(call, self._wait) for call in response.tool_calls]
             response = checked(self.ask(
                 '', mission_id, timeout, tool_results=results,
                 tool_choice='auto' if rounds > 0 else 'none', **again))
@@ -209,17 +215,23 @@ class LfmClient:
 
         :raises TimeoutError: when it takes longer than that many seconds.
         """
-        executor = self._node.executor
-        # rclpy leaves the executor of its last spin set, though the node is no longer in it.
-        if executor is None or self._node not in executor.get_nodes():
-            rclpy.spin_until_future_complete(self._node, future, timeout_sec=timeout)
-        else:
-            done = threading.Event()
-            future.add_done_callback(lambda _: done.set())
-            done.wait(timeout)
-        if not future.done():
+        with waiting(self._node, 'await its future, or give that a callback'):
+            return self._wait(future, timeout)
+
+    def _wait(self, future: Future, timeout: float = NO_LIMIT) -> Any:
+        if not wait_until_done(self._node, future, timeout):
             raise TimeoutError(f'{self._server} did not answer in {timeout:g} s')
         return future.result()
+
+    def _ask_now(self, instead: str, prompt: str, mission_id: str, timeout: float, **fields: Any
+                 ) -> msg.Response:
+        """Ask and wait; ``instead`` is the name of what asks without waiting."""
+        with waiting(self._node, f'use {instead}'):
+            future = self.ask_async(prompt, mission_id, timeout, **fields)
+            try:
+                return self._wait(future, timeout + _MARGIN if timeout else NO_LIMIT).response
+            finally:
+                self._ask.remove_pending_request(future)
 
     def _is_known(self, timeout: float) -> bool:
         return wait_until_known(self._node, self._server, timeout)
@@ -230,14 +242,16 @@ class LfmClient:
 
         :raises AnswerError: when it fails.
         """
-        client = self._services.get(name)
-        if not client:
-            client = self._node.create_client(kind, f'{self._server}/missions/{name}')
-            if not client.wait_for_service(_TIMEOUT) or not self._is_known(_TIMEOUT):
-                self._node.destroy_client(client)
-                raise TimeoutError(f'{client.srv_name} is not there: is the node started?')
-            self._services[name] = client
-        response = self.wait_for(client.call_async(kind.Request(**fields)))
+        with waiting(self._node, 'call it in another thread'):
+            client = self._services.get(name)
+            if not client:
+                client = self._node.create_client(kind, f'{self._server}/missions/{name}',
+                                                  callback_group=self._group)
+                if not client.wait_for_service(_TIMEOUT) or not self._is_known(_TIMEOUT):
+                    self._node.destroy_client(client)
+                    raise TimeoutError(f'{client.srv_name} is not there: is the node started?')
+                self._services[name] = client
+            response = self._wait(client.call_async(kind.Request(**fields)), _REPLY)
         return checked(response) if hasattr(response, 'error_code') else response
 
 

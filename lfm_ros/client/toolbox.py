@@ -3,12 +3,16 @@
 """Python functions that a model may call."""
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 import inspect
 import json
 import re
+import threading
 import types
 from typing import Any
 from typing import get_args
@@ -18,6 +22,7 @@ from typing import Literal
 from typing import Union
 
 from lfm_ros import msg
+from rclpy.task import Future
 
 Function = Callable[..., Any]
 
@@ -30,7 +35,7 @@ class Toolbox:
     Functions that a model may call.
 
     A function needs a docstring and annotations, see :func:`describe`; what it returns is told to
-    the model as it is when it is text, else as JSON.
+    the model as it is when it is text, else as JSON. Coroutines run to their end.
 
     :param tools: functions, or pairs of a ``msg/Tool`` and the function behind it.
     :raises TypeError: when a function cannot be described.
@@ -41,15 +46,24 @@ class Toolbox:
         self.messages: list[msg.Tool] = []
         self._functions: dict[str, Function] = {}
         for tool in tools:
+            _check_no_generator(tool[1] if isinstance(tool, tuple) else tool)
             message, function = tool if isinstance(tool, tuple) else (
                 describe(tool), _adapt(tool))
             self.messages.append(message)
             self._functions[message.name] = function
 
-    def run(self, call: msg.ToolCall) -> msg.ToolResult:
-        """Call a function as the model wants; an exception becomes a result that says so."""
+    def run(self, call: msg.ToolCall, wait: Callable[[Future], Any] | None = None
+            ) -> msg.ToolResult:
+        """
+        Call a function as the model wants; an exception becomes a result that says so.
+
+        :param wait: waits for a future while a coroutine runs, and spins its node, say.
+        """
         try:
-            content = _to_text(self._functions[call.name](**json.loads(call.arguments)))
+            result = self._functions[call.name](**json.loads(call.arguments))
+            if inspect.isgenerator(result) or inspect.isasyncgen(result):
+                raise TypeError(f'{call.name} gave a generator, of which nothing has run')
+            content = _to_text(_awaited(result, wait) if inspect.isawaitable(result) else result)
         except Exception as error:  # whatever it is, the model may know another way
             content = f'error: {type(error).__name__}: {error}'
         return msg.ToolResult(name=call.name, content=content)
@@ -89,6 +103,41 @@ def describe(function: Function) -> msg.Tool:
     schema = {'type': 'object', 'properties': properties, 'required': required}
     return msg.Tool(name=name, description=about,
                     parameters=json.dumps(schema, ensure_ascii=False) if properties else '')
+
+
+def _check_no_generator(function: Function) -> None:
+    """Refuse what would give a generator, of which nothing ever runs."""
+    while isinstance(function, partial):
+        function = function.func
+    for candidate in (function, getattr(type(function), '__call__', None)):
+        if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
+            raise TypeError(f'{getattr(function, "__name__", function)} is a generator, which '
+                            'would not run: return the result instead of yield')
+
+
+def _awaited(result: Awaitable[Any], wait: Callable[[Future], Any] | None) -> Any:
+    """Return what a coroutine gives; it runs in another thread, since a loop may run in this."""
+    done: Future = Future()
+
+    async def whole() -> Any:
+        return await result
+
+    def run() -> None:
+        try:
+            value = asyncio.run(whole())
+        except BaseException as error:  # a cancelled task is no Exception
+            done.set_exception(
+                error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        else:
+            done.set_result(value)
+
+    thread = threading.Thread(target=run, daemon=True, name='lfm_tool')
+    thread.start()
+    if wait:
+        wait(done)
+    else:
+        thread.join()
+    return done.result()
 
 
 def _hints(function: Function) -> dict[str, Any]:

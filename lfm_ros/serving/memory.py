@@ -52,8 +52,9 @@ class MissionMemory:
         missions = [record.mission for record in records]
         features = model.vision.nbytes if model.vision else 0
         grammars = model.grammars.nbytes if model.grammar_engine_loaded else 0
-        return _host_bytes(self._beginning.mission) + sum(_host_bytes(m) for m in missions if m) + \
-            features + grammars + self._storage.memory + unlogged
+        missions.append(self._beginning.mission)
+        return sum(_host_bytes(m) for m in missions if m) + features + grammars + \
+            self._storage.memory + unlogged
 
     @property
     def device_nbytes(self) -> int:

@@ -1,7 +1,9 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Python functions as tools: how they are described, and how they are called."""
+import asyncio
 from enum import Enum
+from functools import partial
 import json
 from typing import Any
 from typing import List
@@ -97,6 +99,89 @@ def test_a_schema_of_ones_own_goes_with_any_callable() -> None:
     tools = Toolbox([(message, lambda **words: words)])
     assert tools.messages == [message]
     assert tools.run(ToolCall(name='say', arguments='{"a": "ö"}')).content == '{"a": "ö"}'
+
+
+class Drive:
+    """Something that can be called, and has to be awaited."""
+
+    async def __call__(self, place: str) -> str:
+        await asyncio.sleep(0)
+        return f'arrived at the {place}'
+
+    async def method(self, place: str) -> str:
+        """Drive to a place."""
+        return await self(place)
+
+    def sync(self, place: str) -> Any:
+        """Drive to a place."""
+        return self(place)
+
+
+DRIVE = ToolMessage(name='drive', parameters='{"properties": {"place": {"type": "string"}}}')
+
+
+@pytest.mark.parametrize('tool', [
+    Drive().method, Drive().sync, (DRIVE, Drive()), (DRIVE, partial(Drive().method)),
+    (DRIVE, lambda **arguments: Drive()(**arguments))])
+def test_a_coroutine_runs_to_its_end(tool: Any) -> None:
+    tools = Toolbox([tool])
+    call = ToolCall(name=tools.messages[0].name, arguments='{"place": "dock"}')
+    assert tools.run(call).content == 'arrived at the dock'
+
+    async def inside() -> str:  # where a loop runs already
+        return tools.run(call).content
+
+    assert asyncio.run(inside()) == 'arrived at the dock'
+
+
+@pytest.mark.parametrize('error', [RuntimeError('the dock is taken'), asyncio.CancelledError()])
+def test_what_a_coroutine_raises_is_told_to_the_model(error: BaseException) -> None:
+    async def drive() -> None:
+        """Drive."""
+        raise error
+
+    assert run(drive).startswith('error: RuntimeError')
+
+
+def test_a_coroutine_gets_members_of_enums() -> None:
+    async def look(side: Side) -> Any:
+        """Look."""
+        return side.name
+
+    assert json.loads(describe(look).parameters)['properties']['side']['enum'] == ['left', 'right']
+    assert run(look, side='left') == 'LEFT'
+
+
+def steps(place: str) -> Any:
+    """Drive."""
+    yield place
+
+
+async def async_steps(place: str) -> Any:
+    """Drive."""
+    yield place
+
+
+class Steps:
+    """Something that can be called, of which nothing runs."""
+
+    def __call__(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize('tool', [
+    steps, async_steps, partial(steps, 'dock'), (DRIVE, steps), (DRIVE, async_steps),
+    (DRIVE, Steps()), (DRIVE, partial(partial(async_steps)))])
+def test_a_generator_is_no_tool(tool: Any) -> None:
+    with pytest.raises(TypeError, match='is a generator, which would not run'):
+        Toolbox([tool])
+
+
+@pytest.mark.parametrize('function', [steps, async_steps])
+def test_a_generator_that_a_tool_gives_is_told_as_an_error(function: Any) -> None:
+    tools = Toolbox([(DRIVE, lambda place: function(place))])
+    result = tools.run(ToolCall(name='drive', arguments='{"place": "dock"}'))
+    assert result.content == 'error: TypeError: drive gave a generator, of which nothing has run'
 
 
 def no_docstring(place: str) -> None:

@@ -255,7 +255,8 @@ def test_a_model_that_refers_to_files_outside_of_its_folder_is_refused(tmp_path,
 
 @pytest.mark.parametrize(('folders', 'reason'), [
     (('decoder', 'vision', 'embedding'), 'no genai_config.json'),
-    (('decoder', 'vision_encoder'), 'no genai_config.json'), (('decoder',), 'no genai_config.json'),
+    (('decoder', 'vision_encoder'), 'no genai_config.json'),
+    (('decoder',), 'no genai_config.json'),
     (('one',), 'did you mean .*/one?'), (('one', 'two'), 'did you mean .*/one, .*/two?'),
     (('one/onnx',), 'did you mean .*/one?')])
 def test_graphs_that_lie_deeper_are_named_as_what_they_are(folders, reason, tmp_path):

@@ -26,8 +26,8 @@ LFM2 = (MODELS / 'templates' / 'lfm2.jinja').read_text()
 FRAMED = "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
 WHOLE = '{% for m in messages %}' + FRAMED + '{% endfor %}' \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-FOR_TOOLS = "{% if tools %}{{ '<|im_start|>system\\nMine: ' + (tools | tojson) + '<|im_end|>\\n' }}" \
-    '{% endif %}' + WHOLE
+FOR_TOOLS = "{% if tools %}{{ '<|im_start|>system\\nMine: ' + (tools | tojson) }}" \
+    "{{ '<|im_end|>\\n' }}{% endif %}" + WHOLE
 # In the style of Llama 3.2: tools are told in the first question, and there is no token for calls.
 IN_THE_QUESTION = '{% for m in messages %}{{ "<|start_header_id|>" + m.role ' \
     '+ "<|end_header_id|>\\n\\n" }}{% if tools and loop.first %}{% for t in tools %}' \
@@ -76,7 +76,7 @@ def test_tojson_has_the_options_of_transformers(options):
 
 def test_an_option_of_tojson_that_transformers_does_not_have_is_an_error():
     with pytest.raises(LfmError, match='sort'):
-        make("{{ {} | tojson(sort=True) }}" + WHOLE)
+        make('{{ {} | tojson(sort=True) }}' + WHOLE)
 
 
 # Several templates
@@ -147,8 +147,8 @@ def test_lines_of_a_template_may_end_as_on_windows():
                                     'a\n\n', 'It costs 5', '. .'])
 @pytest.mark.parametrize(('name', 'template', 'wrapped'), [
     ('lfm2', 'lfm2', False), ('lfm2-odd', 'lfm2.5', False), ('qwen3', 'qwen3', True)])
-def test_a_system_prompt_before_tools_has_the_ids_of_plain_rendering(name, template, wrapped,
-                                                                      system):
+def test_a_system_prompt_before_tools_has_the_ids_of_plain_rendering(
+        name, template, wrapped, system):
     model = open_model(name)
     source = (MODELS / 'templates' / f'{template}.jinja').read_text()
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)

@@ -296,6 +296,7 @@ def test_settings_are_named_by_the_file_that_they_are_from(tmp_path, file):
     def spoil(onnx_folder):
         given = {'max_image_tokens': 256}
         (onnx_folder.parent / 'preprocessor_config.json').unlink()
+        (onnx_folder.parent / 'processor_config.json').unlink()
         if file:
             path = onnx_folder.parent / file
             settings = json.loads(path.read_text()) if path.exists() else {}

@@ -32,8 +32,8 @@ SLOW_SECONDS = 0.02     # a grammar that takes longer than that lets all else go
 _NAMES_TOOL = ' cannot be used '  # in a reason that says which tool, or which parameter
 # llguidance advises an option of its own.
 _ONE_OF = re.compile('oneOf constraints are not supported.*? with anyOf')
-_OVERLAP = 'it is not sure that only one option of a oneOf matches: use anyOf, or require in each ' \
-    'a property with a const of its own'
+_OVERLAP = 'it is not sure that only one option of a oneOf matches: use anyOf, or require in ' \
+    'each a property with a const of its own'
 
 
 @dataclass(frozen=True)

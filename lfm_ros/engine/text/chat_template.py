@@ -205,7 +205,7 @@ class ChatTemplate:
         described, texts = self._describe(tools)
         texts[0] = system_prompt
         parts, placeholders = self._parts(messages, tools=described)
-        tokenizer = self._tokenizer
+        tokenizer, prefix = self._tokenizer, self._user_prefix
         outside = [texts[number] for number in placeholders[:-1]]
         around = [tokenizer.encode_control(part) for part in parts[:-1]]
         ids = around[0] + [i for text, own in zip(outside, around[1:])
@@ -215,11 +215,10 @@ class ChatTemplate:
             whole = tokenizer.encode_control(
                 parts[0] + ''.join(text + part for text, part in zip(outside, parts[1:])))
             controls = [[i for i in some if i in tokenizer.control_ids] for some in (whole, ids)]
-            if controls[0] == controls[1] and whole[len(whole) - len(
-                    self._user_prefix):] == self._user_prefix:
+            if controls[0] == controls[1] and whole[len(whole) - len(prefix):] == prefix:
                 ids = whole
-        start = len(ids) - len(self._user_prefix)
-        if ids[start:] != self._user_prefix:
+        start = len(ids) - len(prefix)
+        if ids[start:] != prefix:
             raise ValueError('it opens the first question differently from later ones')
         return ids[:start]
 

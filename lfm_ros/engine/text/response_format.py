@@ -94,8 +94,8 @@ def parse_schema(text: str) -> Any:
                             'flatten it, with $defs and $ref for instance')
     schema = unwrapped(schema)
     if is_foreign(without_nulls(schema)):
-        raise _format_error(f'has a JSON schema with no keyword of JSON Schema, but {few(schema)}: '
-                            'send one such as {"type": "object", "properties": {...}}')
+        raise _format_error('has a JSON schema with no keyword of JSON Schema, but '
+                            f'{few(schema)}: send one such as {"type": "object", "properties": {...}}')
     return schema
 
 

@@ -110,7 +110,7 @@ class TemplateProcess:
                 [sys.executable, '-I', '-S', str(Path(template_child.__file__).resolve()),
                  json.dumps(path)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                cwd='/', env={name: os.environ[name] for name in ('TZ',) if name in os.environ},
+                cwd='/', env={'TZ': os.environ['TZ']} if 'TZ' in os.environ else {},
                 start_new_session=True)
         except OSError as error:
             raise LfmError(ErrorCode.OUT_OF_MEMORY, 'the process in which chat templates are '

@@ -231,5 +231,3 @@ def tool_error(reason: str) -> LfmError:
 
 def _compact(schema: dict[str, Any]) -> str:
     return json.dumps(schema, ensure_ascii=False, separators=(',', ':'))
-
-

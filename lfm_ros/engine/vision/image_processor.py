@@ -89,9 +89,9 @@ class ImageSettings:
 
     @classmethod
     def source(cls, folder: ModelFolder) -> str:
-        """Return the name of the file that has most of the settings, for errors."""
-        names = {field.name for field in fields(cls)}
-        return next((file for file, given in _files(folder).items() if names.intersection(given)),
+        """Return the name of the file that says how large images are, for errors."""
+        sizes = {'max_image_tokens', 'tile_size', 'encoder_patch_size'}
+        return next((file for file, given in _files(folder).items() if sizes.intersection(given)),
                     'the default, since the folder has no preprocessor_config.json,')
 
     def limited(self, max_tokens: int = 0, tiling: bool = True) -> ImageSettings:
