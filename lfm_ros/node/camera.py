@@ -262,12 +262,13 @@ class Camera:
 
     def _describe(self, topic: str) -> str:
         """Return who publishes on a topic without a frame that came."""
-        found = self._all_publishers(topic)
+        fitting = self._publishers(topic)
+        found = fitting or self._all_publishers(topic)
         if not found:
             return 'no publisher'
         count = f'{len(found)} publisher{"s" * (len(found) > 1)}'
-        kinds = sorted({p.topic_type for p in found} - {_TYPES[topic]})
-        if kinds:
+        if not fitting:
+            kinds = sorted({p.topic_type for p in found})
             return f'{count} of {" and ".join(kinds)}, not {_TYPES[topic]}'
         is_here = self._subscribed is not None and self._subscribed[0] == topic
         return f'{count}, ' + ('only empty frames' if is_here and self._is_empty else

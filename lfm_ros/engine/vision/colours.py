@@ -3,11 +3,16 @@
 """Red, green and blue from what cameras give: luma with colour differences, and Bayer mosaics."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 
 # Bilinear interpolation of a colour that every fourth pixel has, and of one that every second has.
-_QUARTER = ((1, 2, 1), (2, 4, 2), (1, 2, 1))
-_HALF = ((0, 1, 0), (1, 4, 1), (0, 1, 0))
+_Kernel = tuple[tuple[int, ...], ...]
+_Pattern = tuple[np.ndarray, _Kernel, np.ndarray]
+_QUARTER: _Kernel = ((1, 2, 1), (2, 4, 2), (1, 2, 1))
+_HALF: _Kernel = ((0, 1, 0), (1, 4, 1), (0, 1, 0))
 _STRIP_PIXELS = 1 << 15  # computed at a time, in float32: more would not stay in a cache
 
 
@@ -55,32 +60,43 @@ def demosaic(values: np.ndarray, order: str) -> np.ndarray:
     """
     height, width = values.shape
     found = np.empty((height, width, 3), np.uint8)
-    rows = strip_rows(width)
+    rows, pattern = strip_rows(width), cache(_pattern)  # most strips are alike
     for low in range(0, height, rows):
         first = max(0, low - 2)  # a mosaic needs its neighbours
-        strip = _interpolate(values[first:low + rows + 2], order)
+        strip = _interpolate(values[first:low + rows + 2], order, pattern)
         found[low:low + rows] = strip[low - first:][:rows]
     return found
 
 
-def _interpolate(values: np.ndarray, order: str) -> np.ndarray:
-    planes = []
-    for colour, kernel in zip('rgb', (_QUARTER, _HALF, _QUARTER)):
-        known = np.zeros(values.shape, np.float32)
-        for place in (n for n in range(4) if order[n] == colour):
-            known[place // 2::2, place % 2::2] = 1
-        sums, weights = (_convolve(plane, kernel) for plane in (values * known, known))
+def _interpolate(values: np.ndarray, order: str, pattern: Callable[..., _Pattern]
+                 ) -> np.ndarray:
+    found = np.empty((*values.shape, 3), np.uint8)
+    for place, colour in enumerate('rgb'):
+        known, kernel, weights = pattern(*values.shape, order, colour)
+        sums = _convolve(values * known, kernel)
         # An image of one row lacks a colour.
-        planes.append(np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0))
-    return np.stack(planes, axis=2).round().astype(np.uint8)
+        np.divide(sums, weights, out=sums, where=weights > 0)
+        found[:, :, place] = np.rint(sums, out=sums)
+    return found
 
 
-def _convolve(plane: np.ndarray, kernel: tuple[tuple[int, ...], ...]) -> np.ndarray:
+def _pattern(height: int, width: int, order: str, colour: str) -> _Pattern:
+    """Return where in a mosaic a colour is, 0 or 1, how to spread it, and what that adds up to."""
+    places = [n for n in range(4) if order[n] == colour]
+    kernel = _HALF if len(places) == 2 else _QUARTER
+    known = np.zeros((height, width), np.float32)
+    for place in places:
+        known[place // 2::2, place % 2::2] = 1
+    return known, kernel, _convolve(known, kernel)
+
+
+def _convolve(plane: np.ndarray, kernel: _Kernel) -> np.ndarray:
     height, width = plane.shape
     padded = np.pad(plane, 1)
     found = np.zeros(plane.shape, np.float32)
+    part = np.empty(plane.shape, np.float32)
     for y, weights in enumerate(kernel):
         for x, weight in enumerate(weights):
             if weight:
-                found += weight * padded[y:y + height, x:x + width]
+                found += np.multiply(padded[y:y + height, x:x + width], weight, out=part)
     return found
