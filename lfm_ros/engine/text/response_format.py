@@ -95,7 +95,7 @@ def parse_schema(text: str) -> Any:
     schema = unwrapped(schema)
     if is_foreign(without_nulls(schema)):
         raise _format_error('has a JSON schema with no keyword of JSON Schema, but '
-                            f'{few(schema)}: send one such as {"type": "object", "properties": {...}}')
+                            f'{few(schema)}: send one such as {{"type": "object"}}')
     return schema
 
 
