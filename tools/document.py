@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 import sys
 
+from lfm_ros.engine.sampling import RANGES
 from lfm_ros.node.parameter_specs import Spec
 from lfm_ros.node.parameter_specs import SPECS
 
@@ -55,6 +56,9 @@ def limits(spec: Spec) -> str:
     """Return the range or the choices of a parameter."""
     if spec.low is None or spec.high is None:
         return ', '.join(spec.choices)
+    least = RANGES.get(spec.name.removeprefix('sampling.'), (0,))[0]
+    if least > 0:  # what is negative means something else
+        return f'{least} to {spec.high}, or negative'
     if spec.high >= 1 << 62:
         return f'{spec.low} or more'
     return f'{spec.low} to {spec.high}'

@@ -11,6 +11,7 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.node.compressed_frame import CompressedFrame
 from lfm_ros.node.frames import RawFrame
+from lfm_ros.serving.request_errors import DEACTIVATED
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
@@ -133,13 +134,13 @@ class Camera:
         self._serve()
         return pending
 
-    def close(self) -> None:
-        """Let go of the topics; who waits is told."""
+    def close(self, why: tuple[str, str] = DEACTIVATED) -> None:
+        """Let go of the topics; who waits is told why."""
         self._timer.cancel()
         self._node.destroy_timer(self._timer)
         for pending in self._pending:
-            pending.fail(LfmError(ErrorCode.CANCELLED, 'the node was deactivated while it waited '
-                                  'for a camera frame: activate it and ask again'))
+            pending.fail(LfmError(ErrorCode.CANCELLED, f'the node was {why[0]} while it waited '
+                                  f'for a camera frame: {why[1]} it and ask again'))
         self._pending.clear()
         self._unsubscribe()
 

@@ -20,6 +20,8 @@ from lfm_ros.node.model_runtime import ModelRuntime
 from lfm_ros.node.query_server import QueryServer
 from lfm_ros.node.status_publisher import StatusPublisher
 from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.request_errors import DEACTIVATED
+from lfm_ros.serving.request_errors import SHUT_DOWN
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
@@ -83,8 +85,7 @@ class LfmNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop from any state."""
-        self._runtime.shut_down = True
-        return self._attempt('shut down', self._close, super().on_shutdown, state)
+        return self._attempt('shut down', self._shut_down, super().on_shutdown, state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of everything, so that configure can be tried again."""
@@ -143,17 +144,21 @@ class LfmNode(LifecycleNode):
             raise
         self.get_logger().info('ready for questions')
 
-    def stop(self) -> bool:
+    def _shut_down(self) -> None:
+        self.stop(SHUT_DOWN)
+        self._close()
+
+    def stop(self, why: tuple[str, str] = DEACTIVATED) -> bool:
         """Undo what runs and answer all that waits; return whether there was anything."""
         if self._query_server and self._query_server.camera:
-            self._query_server.camera.close()
+            self._query_server.camera.close(why)
             self._query_server.camera = None
         self._bond.stop()
-        return self._runtime.stop()
+        return self._runtime.stop(why)
 
     def destroy_node(self) -> None:
         """Stop and close the model, let go of the missions' folder and destroy the node."""
-        self._close()
+        self._shut_down()
         self._bond.close()
         # rclpy also destroys nodes that are half built, and again those that it has destroyed.
         server, self._query_server = self._query_server, None

@@ -15,6 +15,7 @@ import time
 from lfm_ros.node.lfm_node import LfmNode
 from lfm_ros.plain_log import PlainFormatter
 from lfm_ros.process import return_large_memory
+from lfm_ros.serving.request_errors import SHUT_DOWN
 import rclpy
 from rclpy.action.server import RCLError
 from rclpy.exceptions import ParameterException
@@ -24,11 +25,24 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 LAST_ANSWERS = 0.5  # seconds
 # Seconds in which another signal is the same request: launch and what manages services (systemd, a
 # container) tell every process of a group, and launch then tells the node once more.
 PASSED_ON = 1.0
+HELP = """\
+usage: lfm_node [--ros-args [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]]
+
+Run the lfm node until SIGINT or SIGTERM.
+
+  lfm_node --ros-args -p model.path:=demo       the small model in this package
+  lfm_node --ros-args -p model.path:=FOLDER -p missions.dir:=FOLDER
+  lfm_node --ros-args --params-file FILE        parameters from a file
+  lfm_node --ros-args -r __ns:=/robot -r __node:=brain -r '~/image:=/camera/image'
+
+docs/parameters.md and 'ros2 param describe /lfm NAME' explain every parameter. The exit code is 0,
+2 when a parameter cannot be used, or 75 when the model hangs for good."""
 HUNG = 75  # exit code; EX_TEMPFAIL of sysexits.h: starting it again may help
 
 
@@ -67,7 +81,10 @@ def main(args: Sequence[str] | None = None) -> int:
     return_large_memory()
     signals = _catch_signals()
     ending = threading.Event()
+    argv = sys.argv if args is None else ['lfm_node', *args]
     try:
+        if (status := _check_arguments(remove_ros_args(argv)[1:])) is not None:
+            return status
         rclpy.init(args=list(args) if args is not None else None,
                    signal_handler_options=SignalHandlerOptions.NO)
         node = LfmNode()
@@ -85,7 +102,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         while not ending.is_set() and rclpy.ok():
             executor.spin_once()
-        if node.stop():
+        if node.stop(SHUT_DOWN):
             _send_answers(executor)
         if node.is_hung:  # whoever asked it to end came first
             _end_hung()
@@ -93,6 +110,22 @@ def main(args: Sequence[str] | None = None) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _check_arguments(arguments: Sequence[str]) -> int | None:
+    """
+    Print the help, or what is wrong with arguments that are none of ROS.
+
+    :returns: the exit code; None: go on.
+    """
+    if not arguments:
+        return None
+    if arguments[0] in ('-h', '--help'):
+        print(HELP)
+        return 0
+    print(f"lfm_node: '{arguments[0]}' is not an argument of the node: write parameters as "
+          "--ros-args -p NAME:=VALUE; see 'lfm_node --help'", file=sys.stderr)
+    return 2
 
 
 def _catch_signals() -> socket.socket:

@@ -177,7 +177,8 @@ def _exported(store: MissionStore, name: str) -> Path:
     """Return the path of an exported file; a request cannot reach files elsewhere."""
     folder = store.storage.folder
     if folder is None:
-        raise LfmError(ErrorCode.STORAGE_FAILED, 'there is no folder for files: set missions.dir')
+        raise LfmError(ErrorCode.STORAGE_FAILED, 'missions.dir is not set, so there is no folder '
+                       'for files: set it to a folder')
     if not name or name in ('.', '..') or Path(name).name != name or \
             not name.isprintable() or len(name.encode()) > _MAX_NAME_LENGTH:
         raise LfmError(ErrorCode.INVALID_VALUE, f'{name[:80]!r} is not a file name: give one '

@@ -22,6 +22,8 @@ from lfm_ros.process import return_freed_memory
 from lfm_ros.serving.memory_budget import with_budgets
 from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.query import RequestDefaults
+from lfm_ros.serving.request_errors import DEACTIVATED
+from lfm_ros.serving.request_errors import SHUT_DOWN
 from lfm_ros.serving.retention import RetentionPolicy
 from lfm_ros.serving.scheduler import Scheduler
 from lfm_ros.storage.encryption import open_cipher
@@ -138,10 +140,11 @@ class ModelRuntime:
             raise self.failure('warming up the model', error) from error
         self.scheduler = scheduler
 
-    def stop(self) -> bool:
+    def stop(self, why: tuple[str, str] = DEACTIVATED) -> bool:
         """Undo what runs and answer all that waits; return whether there was anything."""
+        self.shut_down |= why is SHUT_DOWN
         scheduler, self.scheduler = self.scheduler, None
-        busy = scheduler.stop() if scheduler else False
+        busy = scheduler.stop(why) if scheduler else False
         if scheduler and scheduler.hung:
             self.hung = scheduler.hung
         elif scheduler and self.store:

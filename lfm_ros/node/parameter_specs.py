@@ -171,7 +171,8 @@ SPECS = (
     Spec('sampling.min_p', -1.0, 'Sample from tokens at least this many times as likely as the '
          f'best one; 0: all; {_MODEL_ASKS}', -1.0, RANGES['min_p'][1], live=True),
     Spec('sampling.repetition_penalty', -1.0, 'Penalty on tokens that are already in the '
-         f'context; 1: none; {_MODEL_ASKS}', -1.0, RANGES['repetition_penalty'][1], live=True),
+         f'context, {RANGES["repetition_penalty"][0]:g} or more; 1: none; {_MODEL_ASKS}',
+         -1.0, RANGES['repetition_penalty'][1], live=True),
     Spec('sampling.seed', -1, 'Random seed; the same seed gives the same answer; negative: a new '
          'one each time', -1, (1 << 63) - 1, live=True),
 )

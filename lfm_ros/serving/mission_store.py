@@ -205,7 +205,8 @@ class MissionStore:
         self.get(mission_id)
         record = self._records[mission_id]
         if self.storage.folder is None:
-            raise LfmError(ErrorCode.STORAGE_FAILED, 'missions are not stored: set missions.dir')
+            raise LfmError(ErrorCode.STORAGE_FAILED, 'missions.dir is not set, so missions are '
+                           'not stored: set it to a folder')
         self._durability.log(record)
         self._durability.checkpoint(record)
         self.storage.flush()

@@ -11,6 +11,10 @@ from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.serving.request import Request
 
+# Why a node stops, and what makes it answer again.
+DEACTIVATED = ('deactivated', 'activate')
+SHUT_DOWN = ('shut down', 'start')
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,11 +36,11 @@ def cancelled() -> LfmError:
                     'the request was cancelled; the mission is as it was before')
 
 
-def stopped(begun: bool) -> LfmError:
-    """Return the error of a request that a deactivation ended."""
+def stopped(why: tuple[str, str], begun: bool) -> LfmError:
+    """Return the error of a request that the end of a node, or its deactivation, ended."""
     when = 'and the turn was rolled back' if begun else 'before this request began'
     return LfmError(ErrorCode.CANCELLED,
-                    f'the node was deactivated {when}: activate it and ask again')
+                    f'the node was {why[0]} {when}: {why[1]} it and ask again')
 
 
 def too_late() -> LfmError:

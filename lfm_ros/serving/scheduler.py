@@ -66,7 +66,7 @@ class Scheduler:
         self._numbers = itertools.count(1)
         self._read_ahead = ReadAhead(store)
         self._change = threading.Condition()
-        self._stopping = False
+        self._stopping: tuple[str, str] | None = None  # why
         self._ended = threading.Event()  # the thread, or it hangs
         timeout = store.model.options.run_timeout
         self._watchdog = Watchdog(store.model.runs, timeout, self._abandon) if timeout else None
@@ -148,14 +148,14 @@ class Scheduler:
         return self.submit_job(lambda: self.store.observe(mission_id, text, images), mission_id,
                                images=images)
 
-    def stop(self) -> bool:
+    def stop(self, why: tuple[str, str] = request_errors.DEACTIVATED) -> bool:
         """
-        Undo what runs, answer all that waits, end the thread; the missions stay.
+        Undo what runs, answer all that waits and say why, end the thread; the missions stay.
 
         :returns: whether there was anything to answer.
         """
         with self._change:
-            self._stopping = True
+            self._stopping = why
             running = self._running.requests
             busy = bool(running or self._jobs or self._queue)
         self._wake()
@@ -195,7 +195,7 @@ class Scheduler:
 
     def _to_error(self, error: BaseException) -> LfmError:
         if isinstance(error, RunCancelled):
-            return request_errors.stopped(begun=True) if self._stopping else \
+            return request_errors.stopped(self._stopping, begun=True) if self._stopping else \
                 request_errors.cancelled()
         return request_errors.as_error(error)
 
@@ -224,7 +224,7 @@ class Scheduler:
                 self._maintain(now - idle_since)
                 maintained = time.monotonic()
             with self._change:
-                if self._stopping:
+                if why := self._stopping:
                     break
                 # A job came while there was no lock, perhaps before the request.
                 if self._jobs.ready(self._running.missions, self._queue):
@@ -238,9 +238,9 @@ class Scheduler:
                 idle_since = time.monotonic()
             elif not request and not self._read_ahead.step():
                 self._wait()
-        self._running.end_all(request_errors.stopped(begun=True))
+        self._running.end_all(request_errors.stopped(why, begun=True))
         for request in self._queue.clear():
-            request.fail(request_errors.stopped(begun=False))
+            request.fail(request_errors.stopped(why, begun=False))
         self._service_requests()
 
     def _wait(self) -> None:
@@ -260,7 +260,7 @@ class Scheduler:
         """Answer all requests in the place of a thread that hangs or has ended."""
         with self._change:
             self.hung = error = error or request_errors.hung()
-            self._stopping = True
+            self._stopping = request_errors.DEACTIVATED
             waiting, jobs = self._queue.clear(), self._jobs.clear()
         self._running.refuse_all(error)
         for request in [r for r in (*waiting, *self._admitted) if r.answer is None]:

@@ -33,6 +33,19 @@ def test_the_list_of_errors_is_that_of_the_response() -> None:
     assert named == {name: getattr(Response, name) for name in codes if name != 'NONE'}
 
 
+def test_errors_are_listed_in_their_order_under_the_right_titles() -> None:
+    for text in (ERRORS, (ROOT / 'msg' / 'Response.msg').read_text(encoding='utf-8')):
+        found = [int(code) for code in re.findall(r'^\| (\d+) \||^uint16 [A-Z_]+ = (\d+)', text,
+                                                  re.MULTILINE) for code in code if code]
+        assert len(found) > 35 and found == sorted(found)
+    sections = re.split(r'^## ', ERRORS, flags=re.MULTILINE)[1:]
+    assert len(sections) == 4
+    for section in sections:
+        codes = re.findall(r'^\| (\d+) \|', section, re.MULTILINE)
+        first, last = re.findall(r'(\d+) (?:to (\d+)|and up)', section)[0]
+        assert first == codes[0] and last in (codes[-1], '')
+
+
 def test_every_parameter_named_first_exists() -> None:
     names = re.findall(r'`([a-z]+\.[a-z_]+)`', README.partition('| parameter | |')[2].partition(
         '\n\n')[0])

@@ -120,7 +120,8 @@ def test_status_and_diagnostics_tell_what_is_kept_where(tmp_path: Path) -> None:
         assert call(client, 'save').error_code == R.UNKNOWN_MISSION
         told(client, 'default', 0, 1)
         refused = call(client, 'save')
-        assert refused.error_code == R.STORAGE_FAILED and 'missions.dir' in refused.error_msg
+        assert refused.error_code == R.STORAGE_FAILED
+        assert refused.error_msg.startswith('missions.dir is not set')
         assert not client.status.messages[-1].durable
 
 

@@ -82,6 +82,7 @@ def test_deactivation_answers_what_runs_and_what_waits_and_keeps_missions(
     response = running.end()[1]
     assert (response.error_code, response.finish_reason) == (R.CANCELLED, R.FINISH_CANCELLED)
     assert 'deactivated' in response.error_msg and response.text
+    assert response.error_msg.endswith(': activate it and ask again')
     for future in waiting:
         client.wait_until(future.done, 'answer')
         assert future.result().response.error_code == R.CANCELLED

@@ -3,6 +3,7 @@
 """Parameters: described, checked, changed live, read from a file."""
 from collections.abc import Iterator
 from pathlib import Path
+import re
 import subprocess
 from typing import Any
 
@@ -54,6 +55,34 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(client: Clie
         if descriptor.type == Parameter.Type.DOUBLE.value:
             assert len(descriptor.floating_point_range) == 1, name
         assert descriptor.read_only == (name == 'autostart')
+
+
+def test_a_range_in_the_documentation_is_the_one_that_is_enforced() -> None:
+    text = (Path(__file__).resolve().parents[2] / 'docs' / 'parameters.md').read_text()
+    rows = re.findall(r'^\| `([^`]+)` \| [^|]* \| (-?[\d.]+) (?:to (-?[\d.]+)|or more)'
+                      r'(, or negative)? \|', text, re.MULTILINE)
+    assert len(rows) > 25
+    with running_node(model='', autostart=False, state='unconfigured') as client:
+        def set_(values: dict[str, float]) -> dict[str, bool]:
+            results = client.set_parameters(
+                **{name.replace('.', '__'): value for name, value in values.items()})
+            return {name: r.successful for name, r in zip(values, results)}
+
+        good: list[dict[str, float]] = [{}, {}, {}, {}]
+        bad: list[dict[str, float]] = [{}, {}]
+        for name, low_text, high_text, negative in rows:
+            kind = float if '.' in low_text else int
+            low, high = kind(low_text), kind(high_text or (1 << 62))
+            step = (high - low) / 100 if kind is float else 1
+            for values, value in zip(good, (low, low + step, high, -0.5 if negative else high)):
+                values[name] = value
+            bad[0][name] = low / 2 if negative else low - step
+            if high_text:
+                bad[1][name] = high + step
+        for values in good:
+            assert set(set_(values).values()) == {True}, values
+        for values in bad:
+            assert [name for name, done in set_(values).items() if done] == []
 
 
 def test_sampling_changes_live(client: Client) -> None:

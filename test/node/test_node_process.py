@@ -42,6 +42,23 @@ def test_a_signal_or_one_passed_on_twice_ends_the_node_and_everybody_is_answered
         ended = [future.result().result.response for future in results]
         assert [r.error_code for r in ended] == [R.CANCELLED] * 3
         assert 'rolled back' in ended[0].error_msg and 'before this' in ended[1].error_msg
+        for response in (waiting.result().response, *ended):
+            assert 'the node was shut down' in response.error_msg
+            assert response.error_msg.endswith(': start it and ask again')
+
+
+@pytest.mark.parametrize('arguments, status, words', [
+    (['--help'], 0, 'usage: lfm_node'), (['-h'], 0, 'model.path:=demo'),
+    (['demo'], 2, "'demo' is not an argument"), (['-p', 'model.path:=demo'], 2, '--ros-args -p'),
+    (['--model', 'demo'], 2, "'--model'"), (['model.path:=demo'], 2, "'model.path:=demo'"),
+    (['--ros-args', '-p', 'model.path:=demo', '--', 'x'], 2, "'x'")])
+def test_arguments_that_are_none_of_ros_are_answered(
+        arguments: list[str], status: int, words: str) -> None:
+    done = subprocess.run([sys.executable, '-m', 'lfm_ros.node.start', *arguments],
+                          capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == status
+    assert words in (done.stderr if status else done.stdout)
+    assert len(done.stderr.splitlines()) == (1 if status else 0)
 
 
 def test_a_signal_while_tokens_stream_ends_the_node_well() -> None:

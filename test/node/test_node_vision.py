@@ -242,7 +242,16 @@ def test_waiting_for_a_camera_ends_when_it_is_cancelled_or_the_node_deactivated(
         future = client.ask_later('What do you see?', use_camera=True, request_id='waits')
         client.wait_status(lambda s: s.queue_length == 1, start=len(client.status.messages))
         assert client.change_state('deactivate')
-        assert result_of(future, 'answer').response.error_code == R.CANCELLED
+        response = result_of(future, 'answer').response
+        assert response.error_code == R.CANCELLED
+        assert response.error_msg.endswith(': activate it and ask again')
+        assert client.change_state('activate')
+        future = client.ask_later('What do you see?', use_camera=True, request_id='ends')
+        client.wait_status(lambda s: s.queue_length == 1, start=len(client.status.messages))
+        client.node_process.stop()
+        response = result_of(future, 'answer').response
+        assert response.error_code == R.CANCELLED
+        assert response.error_msg.endswith(': start it and ask again')
 
 
 def test_a_frame_that_is_too_old_is_refused_with_its_age() -> None:
