@@ -108,6 +108,7 @@ class StatusPublisher:
             text = f'{status.state}, answering'
         values = {
             'state': status.state, 'model': status.model, 'provider': self._provider(),
+            'context length': self._runtime.model.context_length if self._runtime.model else '',
             'queue': f'{status.queue_length} of {status.queue_size}',
             'answered': status.answered, 'failed': status.failed,
             'tokens per second': f'{status.tokens_per_second:.1f}',

@@ -4,21 +4,19 @@
 from collections.abc import Iterator
 import io
 import json
-import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
 from lfm_ros.cli.top.view import duration
 from lfm_ros.cli.top.view import size
 from lfm_ros.cli.top.view import View
 from lfm_ros.msg import MissionStatus
 from lfm_ros.msg import Status
+from lfm_ros.srv import GetModelInfo
 from node_client import Client
 from node_support import claim_domain
 from node_support import running_node
@@ -28,6 +26,7 @@ from support import assert_one_line
 from support import command
 from support import environment
 from support import WAIT
+from terminal import Terminal
 
 LONG_TEXT = 'a name that is much too long for a terminal of eighty columns and goes on'
 
@@ -66,34 +65,9 @@ def variables(domain: int) -> dict[str, str]:
     return {**environment(), 'ROS_DOMAIN_ID': str(domain), 'COLUMNS': '80', 'LINES': '24'}
 
 
-class Terminal:
-    """`lfm top` on a terminal of its own; a context manager."""
-
-    def __init__(self, domain: int) -> None:
-        self._mine, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            command('top'), env={**variables(domain), 'TERM': 'xterm'}, stdin=theirs,
-            stdout=theirs, stderr=theirs, start_new_session=True)
-        os.close(theirs)
-        self.text = ''
-
-    def __enter__(self) -> 'Terminal':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._mine)
-
-    def read_until(self, *texts: str) -> None:
-        """Wait until all texts have come, in this order."""
-        end = time.monotonic() + WAIT
-        for text in texts:
-            while text not in self.text:
-                left = end - time.monotonic()
-                assert left > 0 and select.select([self._mine], [], [], left)[0], self.text[-3000:]
-                self.text += os.read(self._mine, 1 << 16).decode(errors='replace')
-            self.text = self.text[self.text.index(text) + len(text):]
+def watching(client: Client, **more: str) -> Terminal:
+    """Return a terminal on which the view of a node is drawn."""
+    return Terminal('top', env={**variables(client.node_process.domain), **more})
 
 
 def test_one_view_has_all_that_the_node_tells(client: Client) -> None:
@@ -144,7 +118,7 @@ def test_what_is_not_installed_is_named(missing: str, advice: str) -> None:
 
 
 def test_the_view_goes_on_says_that_the_node_is_gone_and_ends_with_ctrl_c() -> None:
-    with running_node() as client, Terminal(client.node_process.domain) as terminal:
+    with running_node() as client, watching(client) as terminal:
         terminal.read_until('active', 'no missions')
         client.ask('hello', mission_id='seen', max_tokens=2)
         terminal.read_until('seen')
@@ -161,16 +135,64 @@ def test_the_view_goes_on_says_that_the_node_is_gone_and_ends_with_ctrl_c() -> N
 
 
 def drawn(status: Status, diagnostics: DiagnosticStatus | None = None, failure: str = '',
-          height: int = 24) -> str:
-    """Return what a live view looks like on a terminal of 80 columns."""
+          height: int = 24, width: int = 80) -> str:
+    """Return what a live view looks like on a terminal."""
     view = View(SimpleNamespace(name='/lfm', status=status, diagnostics=diagnostics,
                                 failure=failure))  # type: ignore[arg-type]
     screen = io.StringIO()
-    view._console = Console(file=screen, width=80, height=height, highlight=False)
+    view._console = Console(file=screen, width=width, height=height, highlight=False)
     shown = view._live
     shown.update = lambda what, refresh: view._console.print(what)  # type: ignore
     view.refresh()
     return screen.getvalue()
+
+
+def test_q_ends_the_view_and_leaves_the_terminal_as_it_was(client: Client) -> None:
+    with watching(client) as terminal:
+        terminal.read_until('q quits', 'default')
+        terminal.type('x')
+        terminal.type('q')
+        assert terminal.process.wait(WAIT) == 0
+        assert terminal.echoes
+
+
+def test_the_limit_of_a_mission_stands_beside_its_tokens(client: Client) -> None:
+    done = top(client.node_process.domain, '--once')
+    line, = (line.split() for line in done.stdout.splitlines() if line.startswith('default '))
+    tokens, limit = map(int, line[2].split('/'))
+    assert tokens == client.missions()['default'].tokens
+    assert limit == client.call(GetModelInfo, '~/model_info').context_length
+
+
+def test_the_speed_is_told_to_be_that_of_the_last_answer() -> None:
+    def line(**fields: object) -> list[str]:
+        return next(line.split() for line in drawn(Status(state='active', **fields)).splitlines()
+                    if line.startswith(('speed', 'last answer')))
+
+    assert line(tokens_per_second=12.0, running_request_id='r') == ['speed', '12.0', 'tokens/s']
+    assert line(tokens_per_second=12.0) == ['last', 'answer', '12.0', 'tokens/s']
+    assert line() == ['last', 'answer', 'none']
+
+
+@pytest.mark.parametrize('width, heads', [
+    (80, ['turns', 'tokens', 'pending', 'memory', 'stored', 'idle']),
+    (60, ['turns', 'tokens', 'memory', 'stored', 'idle']),
+    (50, ['turns', 'tokens', 'memory', 'idle']),
+    (45, ['tokens', 'memory', 'idle']), (32, ['tokens', 'idle'])])
+def test_a_narrow_terminal_has_fewer_columns_and_no_number_is_cut(
+        width: int, heads: list[str]) -> None:
+    cells = {'turns': '1234', 'tokens': '123456/128000', 'pending': '1234', 'memory': '123.0 MB',
+             'stored': '999.0 MB', 'idle': '10 min'}
+    missions = [MissionStatus(mission_id='a mission with a long name', turns=1234, tokens=123_456,
+                              pending_tokens=1234, bytes=123_000_000, resident=True,
+                              stored_bytes=999_000_000, idle_seconds=600.0)]
+    text = drawn(Status(state='active', missions=missions), DiagnosticStatus(
+        level=DiagnosticStatus.OK, values=[KeyValue(key='context length', value='128000')]),
+        width=width)
+    *_, head, row = text.splitlines()
+    assert head.split() == ['mission', *heads] and max(map(len, text.splitlines())) <= width
+    assert row.endswith('  '.join(cells[name].rjust(len(name)) for name in heads))
+    assert row.startswith('a miss')
 
 
 def test_a_mission_that_was_put_aside_and_pending_tokens_are_told() -> None:

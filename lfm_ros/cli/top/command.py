@@ -3,8 +3,8 @@
 """
 Watch a running node: its model, memory, queue, speed and missions.
 
-The view updates until ctrl-C; into a pipe, or with --once, it is printed once. This is the only
-verb that needs ROS 2.
+The view updates until q or ctrl-C is pressed; into a pipe, or with --once, it is printed once.
+This is the only verb that needs ROS 2.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import signal
 from typing import Any
 
 from lfm_ros.cli.output import print_json
+from lfm_ros.cli.top.keys import Keys
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the node until ctrl-C, or once."""
+    """Show the node until q or ctrl-C, or once."""
     watcher_class = _needed('lfm_ros.cli.top.node', 'a running node is reached through ROS 2, '
                             'which is not available', 'source its setup file and that of the '
                             'workspace with lfm_ros').Watcher
@@ -75,7 +76,8 @@ def _show(view: Any, once: bool) -> None:
         view.print()
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is put in order
-    with view:
-        while True:
+    keys = Keys()
+    with keys, view:
+        while not keys.pressed('qQ'):
             view.refresh()
             view.watcher.listen(PERIOD)

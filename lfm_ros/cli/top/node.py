@@ -22,6 +22,7 @@ from rclpy.qos import QoSProfile
 
 MAX_SILENCE = 3.0  # seconds; the node sends a status once a second
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
+CONTEXT_LENGTH = 'context length'  # a key of the diagnostics
 _STATUS = '/status'
 _REACTION = 0.2  # seconds in which Python looks after signals
 

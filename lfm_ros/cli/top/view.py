@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from lfm_ros.cli.output import visible
+from lfm_ros.cli.top.node import CONTEXT_LENGTH
 from lfm_ros.cli.top.node import LEVELS
 from lfm_ros.cli.top.node import Watcher
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.text import Text
 
 STYLES = {'active': 'green', 'OK': 'green', 'WARN': 'yellow', 'ERROR': 'bold red'}
 COLUMNS = ('turns', 'tokens', 'pending', 'memory', 'stored', 'idle')
+DROPPED = ('pending', 'stored', 'turns', 'memory', 'idle')  # where there is no room, in turn
 _AROUND_MISSIONS = 3  # lines: an empty one, the head of the table, how many more there are
 _GAP = 2  # columns of the terminal
 _SHORTEST_NAME = 8
@@ -67,8 +69,10 @@ class View:
         table.add_column(overflow='fold')
         state = plain('gone or silent' if failure else status.state,
                       'bold red' if failure else STYLES.get(status.state, 'yellow'))
-        table.add_row(plain(self.watcher.name),
-                      Text('  ').join([plain(status.model or 'no model'), state]))
+        title = [plain(status.model or 'no model'), state]
+        if self._live.is_started:
+            title.append(Text('q quits', 'dim'))
+        table.add_row(plain(self.watcher.name), Text('  ').join(title))
         if failure:
             table.add_row('', plain(failure, 'bold red'))
         limit = f' of {size(status.state_bytes_limit)}' if status.state_bytes_limit else ''
@@ -79,16 +83,24 @@ class View:
             f'{size(status.stored_bytes)} of checkpoints' if status.durable else \
             'nothing: missions end with the node'
         running = f', answering {status.running_request_id}' if status.running_request_id else ''
+        speed = f'{status.tokens_per_second:.1f} tokens/s' if status.tokens_per_second else 'none'
         for name, text in (
                 ('memory', f'{size(status.rss_bytes)}, states {size(status.state_bytes)}{limit}'
                  + device),
                 ('stored', kept),
                 ('queue', plain(f'{status.queue_length} of {status.queue_size} wait{running}')),
-                ('speed', f'{status.tokens_per_second:.1f} tokens/s'),
+                ('speed' if status.running_request_id else 'last answer', speed),
                 ('answered', f'{status.answered}, {status.failed} failed'),
                 ('health', self._health())):
             table.add_row(name, text, style=self._style)
         return table
+
+    @property
+    def _context_length(self) -> str:
+        """The most tokens that a mission can have; empty as long as it is not known."""
+        found = self.watcher.diagnostics
+        values = {pair.key: pair.value for pair in found.values} if found else {}
+        return values.get(CONTEXT_LENGTH, '')
 
     def _health(self) -> Text:
         found = self.watcher.diagnostics
@@ -105,18 +117,24 @@ class View:
         """
         assert self.watcher.status, 'no data yet'
         missions = sorted(self.watcher.status.missions, key=lambda m: m.idle_seconds)
-        rows = [(str(m.turns), str(m.tokens), str(m.pending_tokens),
-                 size(m.bytes) if m.resident else 'aside', size(m.stored_bytes),
-                 duration(m.idle_seconds)) for m in missions[:most]]
-        taken = sum(max(map(len, cells)) + _GAP for cells in zip(COLUMNS, *rows))
+        limit = self._context_length
+        cells = [(str(m.turns), f'{m.tokens}{limit and f"/{limit}"}', str(m.pending_tokens),
+                  size(m.bytes) if m.resident else 'aside', size(m.stored_bytes),
+                  duration(m.idle_seconds)) for m in missions[:most]]
+        columns = dict(zip(COLUMNS, zip(COLUMNS, *cells)))
+        for name in DROPPED:
+            taken = sum(max(map(len, column)) + _GAP for column in columns.values())
+            if taken + _SHORTEST_NAME > self._console.width:
+                del columns[name]
+        taken = sum(max(map(len, column)) + _GAP for column in columns.values())
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style='bold')
         table.add_column('mission', no_wrap=True)
-        for head in COLUMNS:
+        for head in columns:
             table.add_column(head, justify='right', no_wrap=True)
-        for mission, row in zip(missions, rows):
-            name = plain(mission.mission_id)  # rich would cut numbers as well as names
-            name.truncate(max(self._console.width - taken, _SHORTEST_NAME), overflow='ellipsis')
-            table.add_row(name, *row, style=self._style)
+        for mission, row in zip(missions, [*zip(*columns.values())][1:]):
+            shown = plain(mission.mission_id)  # rich would cut numbers as well as names
+            shown.truncate(max(self._console.width - taken, _SHORTEST_NAME), overflow='ellipsis')
+            table.add_row(shown, *row, style=self._style)
         left = len(missions[most:]) if most is not None else 0
         rest = f'and {left} more' if left else '' if missions else 'no missions'
         return Group('', table, *([rest] if rest else []))
