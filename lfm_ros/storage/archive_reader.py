@@ -141,6 +141,9 @@ class ArchiveReader:
         :returns: why not all could be copied, empty: they were. The mission is whole without.
         """
         names = [n.removeprefix(STATES) for n in self._zip.namelist() if n.startswith(STATES)]
+        if names and checkpoints.encrypted and not self._cipher.key_id:
+            return f'{self.file} is not encrypted: the mission is encrypted here, and its state ' \
+                'is recomputed from what was said when it is next used'
         try:
             checkpoints.import_segments(names, lambda name: self._zip.read(STATES + name))
         except (Damaged, OSError, BadZipFile, EOFError, RuntimeError, ValueError) as error:

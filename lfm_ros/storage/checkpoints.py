@@ -110,6 +110,11 @@ class Checkpoints:
         with self._lock:
             return sum(p.size for segments in self._segments.values() for p in segments)
 
+    @property
+    def encrypted(self) -> bool:
+        """Return whether what is written is sealed with a key."""
+        return bool(self._cipher.key_id)
+
     def chain(self, digest: str) -> list[list[CheckpointSegment]]:
         """Return the segments of a checkpoint and of those it stands on, root first; or none."""
         links: list[list[CheckpointSegment]] = []
