@@ -16,10 +16,10 @@ import shutil
 from typing import Any
 
 from lfm_ros import cpu
-from lfm_ros.cli.bench.machine import PACKAGE
-from lfm_ros.cli.bench.machine import version
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
+from lfm_ros.cli.version import PACKAGE
+from lfm_ros.cli.version import version
 from lfm_ros.engine.runtime.execution_provider import available_providers
 from lfm_ros.engine.runtime.execution_provider import CUDA
 from lfm_ros.engine.runtime.execution_provider import find_plugins

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from lfm_ros.cli.inputs import JSON
+from lfm_ros.cli.inputs import LARK
+from lfm_ros.cli.inputs import text_or_file
 from lfm_ros.cli.output import print_text
 from lfm_ros.engine.text.response_format import ResponseFormat
 from lfm_ros.engine.text.tools import AUTO
 from lfm_ros.engine.text.tools import from_json
 from lfm_ros.engine.text.tools import ToolResult
-from lfm_ros.errors import ErrorCode
-from lfm_ros.errors import LfmError
 from lfm_ros.serving.answer import Answer
 
 
@@ -23,14 +23,14 @@ def add_format_arguments(parser: argparse.ArgumentParser) -> None:
                         'or a file with one')
     parser.add_argument('--regex', default='', help='regular expression that the whole answer '
                         'matches')
-    parser.add_argument('--choice', action='append', default=[], metavar='TEXT',
-                        help='the answer is one of these texts; repeat for each')
+    parser.add_argument('--choice', action='append', nargs='+', default=[], metavar='TEXT',
+                        help='the answer is one of these texts')
     parser.add_argument('--logprobs', action='store_true', help='with --choice: print how likely '
                         'each one is')
-    parser.add_argument('--grammar', default='', metavar='FILE', help='grammar of the answer in '
-                        "llguidance's variant of Lark")
-    parser.add_argument('--tools', default='', metavar='FILE', help='JSON list of functions that '
-                        'the model may call: name, description, parameters')
+    parser.add_argument('--grammar', default='', metavar='LARK', help='grammar of the answer in '
+                        "llguidance's variant of Lark, or a file with one")
+    parser.add_argument('--tools', default='', metavar='JSON', help='JSON list of functions that '
+                        'the model may call (name, description, parameters), or a file with one')
     parser.add_argument('--tool-choice', default=AUTO, metavar='CHOICE', help='auto, none, '
                         'required, or the name of a tool')
     parser.add_argument('--tool-result', action='append', nargs=2, default=[],
@@ -44,15 +44,14 @@ def add_format_arguments(parser: argparse.ArgumentParser) -> None:
 
 def format_fields(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a query that these options set."""
-    schema = arguments.schema
-    if schema and schema.strip()[:1] not in ('{', 't', 'f') or schema and Path(schema).is_file():
-        schema = _read(schema, '--schema')
-    grammar = _read(arguments.grammar, '--grammar') if arguments.grammar else ''
-    tools = from_json(_read(arguments.tools, '--tools')) if arguments.tools else ()
+    schema, grammar, tools = (
+        text_or_file(value, option, text_like) if value else '' for value, option, text_like in (
+            (arguments.schema, '--schema', JSON), (arguments.grammar, '--grammar', LARK),
+            (arguments.tools, '--tools', JSON)))
     return {'response_format': ResponseFormat(schema, arguments.regex, tuple(arguments.choice),
-                                              grammar,
-                                              arguments.logprobs),
-            'tools': tuple(tools), 'tool_choice': arguments.tool_choice,
+                                              grammar, arguments.logprobs),
+            'tools': tuple(from_json(tools)) if tools else (),
+            'tool_choice': arguments.tool_choice,
             'results': tuple(ToolResult(*pair) for pair in arguments.tool_result),
             'raw': arguments.raw, 'suffix': arguments.suffix}
 
@@ -63,12 +62,3 @@ def print_calls(answer: Answer, choices: list[str]) -> None:
         print_text(f'{call.name}({call.arguments})')
     for choice, logprob in zip(choices, answer.choice_logprobs):
         print_text(f'{logprob:10.4f}  {choice}')
-
-
-def _read(name: str, option: str) -> str:
-    try:
-        return Path(name).expanduser().read_text(encoding='utf-8')
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', '') or str(error)
-        raise LfmError(ErrorCode.INVALID_VALUE, f'the file {name!r} of {option} cannot be read '
-                       f'({reason}): check its name') from error

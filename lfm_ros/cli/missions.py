@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+import os
 from pathlib import Path
 import sqlite3
-import sys
 from typing import Any
 
+from lfm_ros.cli.output import print_error
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
 from lfm_ros.cli.storage_options import cipher_of
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == 'import':
             child.add_argument('name', metavar='NAME', nargs='?', default='',
                                help='new name of the mission; default: its old name')
+        if name == 'export':
+            child.add_argument('--force', action='store_true', help='replace FILE if it exists')
         # All are taken before and behind this verb; what is not given here changes nothing.
         child.add_argument('--missions-dir', metavar='DIR', default=argparse.SUPPRESS)
         child.add_argument('--key-file', metavar='FILE', default=argparse.SUPPRESS)
@@ -88,9 +91,8 @@ def _show(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict
     mission, transcript, wrong = offline.show(arguments.name)
     lost = mission.turns - transcript.turn_count
     if lost or wrong:
-        print_text(f'{arguments.prog}: the log is damaged{wrong and f" ({wrong})"}, {lost} turns '
-                   'of the mission cannot be read: showing those before them',
-                   file=sys.stderr)
+        print_error(arguments.prog, f'the log is damaged{wrong and f" ({wrong})"}, {lost} turns '
+                    'of the mission cannot be read: showing those before them')
     turns: list[dict[str, Any]] = []
     observations: list[str] = []
     lines = []
@@ -111,7 +113,12 @@ def _show(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict
 
 
 def _export(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    size = offline.export(arguments.name, Path(arguments.file))
+    file = Path(arguments.file)
+    if os.path.lexists(file) and not (arguments.force and file.is_file()):
+        raise LfmError(ErrorCode.INVALID_VALUE, f'{file} exists: give another name, or --force to '
+                       'replace it' if file.is_file() else
+                       f'{file} exists and is not a file: give another name')
+    size = offline.export(arguments.name, file)
     return {'mission_id': arguments.name, 'file': arguments.file, 'bytes': size}, \
         f"mission '{arguments.name}' is in {arguments.file}, {size:,} bytes"
 
@@ -119,7 +126,7 @@ def _export(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[di
 def _import(offline: OfflineMissions, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     name, notice = offline.import_(Path(arguments.file), arguments.name)
     if notice:
-        print_text(f'{arguments.prog}: {notice}', file=sys.stderr)
+        print_error(arguments.prog, notice)
     return {'mission_id': name}, f"mission '{name}' is in {offline.folder}"
 
 

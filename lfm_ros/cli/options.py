@@ -23,6 +23,7 @@ from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import AUTO
 from lfm_ros.engine.model_options import DEFAULT_CONTEXT
 from lfm_ros.engine.model_options import ModelOptions
+from lfm_ros.engine.model_settings import MIN_CONTEXT
 from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.execution_provider import parse_options
 from lfm_ros.engine.sampling import RANGES
@@ -32,6 +33,7 @@ from lfm_ros.errors import LfmError
 from lfm_ros.prepare.choose_provider import resolve
 from lfm_ros.prepare.open_model import open_prepared
 from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.query import MAX_TOKENS
 from lfm_ros.serving.query import RequestDefaults
 from lfm_ros.serving.retention import RetentionPolicy
 from lfm_ros.serving.scheduler import Scheduler
@@ -44,8 +46,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what all verbs share that open a model."""
     parser.add_argument('model', metavar='MODEL', help="model folder, .onnx file or 'demo'")
     parser.add_argument('--variant', default='', help='which graph of the folder: q4, q8, '
-                        'fp32, fp16, ... or a file name')
-    parser.add_argument('--threads', type=int, default=0, help='0: one per core')
+                        'fp32, fp16, ... or a file name; default: the best one for a CPU')
+    parser.add_argument('--context', type=int, default=0, metavar='N',
+                        help='maximum tokens of context, as model.context_length of the node; '
+                        "0: the model's maximum")
+    parser.add_argument('--threads', type=int, default=0, metavar='N', help='threads per '
+                        'operator; 0: one per core')
     parser.add_argument('--cores', default='', metavar='LIST', help='cores for its threads, one '
                         'on each, as 4-7; default: any')
     parser.add_argument('--provider', default=AUTO, metavar='NAME', help='ONNX Runtime execution '
@@ -84,8 +90,10 @@ def read_images(files: Sequence[str]) -> list[EncodedImage]:
 
 def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `ask` and `chat` share."""
-    parser.add_argument('--system', default='', help='system prompt')
-    parser.add_argument('--mission', default='default', help='name of the mission')
+    parser.add_argument('--system', default='', metavar='TEXT', help='system prompt; default: '
+                        "the chat template's")
+    parser.add_argument('--mission', default='default', metavar='NAME',
+                        help='name of the mission')
     parser.add_argument('--missions-dir', metavar='DIR', help='folder in which missions are '
                         'stored, as missions.dir of the node; default: they end with this command')
     parser.add_argument('--key-file', metavar='FILE', help=KEY_HELP)
@@ -93,21 +101,23 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
                         help='what to do when the context is full: '
                         + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()))
     add_image_arguments(parser)
-    parser.add_argument('--max-tokens', type=int, default=256, help='maximum length of the answer')
-    parser.add_argument('--timeout', type=float, default=0.0, help='seconds; 0: none')
+    parser.add_argument('--max-tokens', type=int, default=256, metavar='N',
+                        help='maximum length of the answer in tokens')
+    parser.add_argument('--timeout', type=float, default=0.0, metavar='SECONDS',
+                        help='for the whole answer; 0: none')
     parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
                         help='end the answer before this text; may be repeated')
-    parser.add_argument('--context', type=int, default=DEFAULT_CONTEXT,
-                        help='tokens of context; 0: the maximum of the model')
+    parser.set_defaults(context=DEFAULT_CONTEXT)
     for name, (low, high, edge) in RANGES.items():
         parser.add_argument(f'--{name.replace("_", "-")}', dest=name,
-                            type=int if isinstance(low, int) else float,
+                            type=int if isinstance(low, int) else float, metavar='NUMBER',
                             help=f'{low:g} to {high:g}; {edge}; default: that of the model')
-    parser.add_argument('--seed', type=int, help='the same seed gives the same answer')
+    parser.add_argument('--seed', type=int, metavar='NUMBER', help='the same seed gives the same '
+                        'answer; default: another answer each time')
 
 
-def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool = True,
-               make: bool = False) -> Model:
+def open_model(arguments: argparse.Namespace, with_text: bool = True, make: bool = False
+               ) -> Model:
     """
     Open the model that the arguments name.
 
@@ -117,9 +127,7 @@ def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool 
     if not 0 <= arguments.threads <= MAX_THREADS:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--threads is {arguments.threads}: set it '
                        f'between 0 (one per core) and {MAX_THREADS}')
-    if context < 0:
-        raise LfmError(ErrorCode.INVALID_VALUE, f'--context is {context}: set it to 16 or more, '
-                       'or to 0')
+    check_context(arguments.context)
     tokens = getattr(arguments, 'image_tokens', 0)
     if tokens < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--image-tokens is {tokens}: set it to 1 or more')
@@ -132,7 +140,7 @@ def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool 
     options = ModelOptions(variant=arguments.variant, threads=arguments.threads, cores=cores,
                            providers=[provider], provider_options=parse_options(
                                getattr(arguments, 'provider_option', [])),
-                           context_length=context, image_tokens=tokens,
+                           context_length=arguments.context, image_tokens=tokens,
                            image_tiling=not getattr(arguments, 'no_tiling', False))
     plain = getattr(arguments, 'plain', False)
     options = resolve(arguments.model, options, prepare=not plain)
@@ -141,6 +149,13 @@ def open_model(arguments: argparse.Namespace, context: int = 0, with_text: bool 
     # Without what is prepared for it, a GPU can be slower than the CPU.
     make = make or options.providers[0] != CPU
     return open_prepared(arguments.model, options, with_text, make=make)
+
+
+def check_context(tokens: int) -> None:
+    """Refuse a --context that is none."""
+    if tokens < 0:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'--context is {tokens}: set it to '
+                       f'{MIN_CONTEXT} or more, or to 0')
 
 
 @contextmanager
@@ -152,10 +167,10 @@ def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
         if value < 0:  # over ROS a negative number means the default, here it is a mistake
             raise LfmError(ErrorCode.INVALID_SAMPLING,
                            f'--{name.replace("_", "-")} is {value:g}: it cannot be negative')
-    if arguments.max_tokens < 1:
-        raise LfmError(ErrorCode.INVALID_VALUE,
-                       f'--max-tokens is {arguments.max_tokens}: set it to 1 or more')
-    model = open_model(arguments, arguments.context)
+    if not 1 <= arguments.max_tokens <= MAX_TOKENS:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'--max-tokens is {arguments.max_tokens}: set it '
+                       f'between 1 and {MAX_TOKENS}')
+    model = open_model(arguments)
     defaults = RequestDefaults(model.sampling.with_overrides(sampling), arguments.max_tokens)
     # The node may keep more missions than its default allows.
     retention = RetentionPolicy(max_missions=sys.maxsize, overflow=arguments.overflow)

@@ -9,14 +9,26 @@ in them could move the cursor, colour, or type: all that is printed goes through
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 from typing import TextIO
 from unicodedata import category
+
+from lfm_ros.cli.option_names import with_option_names
+from lfm_ros.plain_log import PlainFormatter
 
 # Controls, formats (some of them turn the direction of a line), surrogates, separators of lines.
 _HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')
 _JOINERS = '\u200c\u200d'  # Persian and emoji are written with them
 _LAYOUT = '\n\t'
+
+
+class LogFormatter(PlainFormatter):
+    """Writes lines of the log as sentences of the command."""
+
+    def formatMessage(self, record: Any) -> str:  # noqa: N802 (of logging)
+        """Return the line of a record."""
+        return with_option_names(super().formatMessage(record))
 
 
 def visible(text: str, layout: str = _LAYOUT) -> str:
@@ -35,6 +47,11 @@ def print_text(text: str = '', end: str = '\n', file: TextIO | None = None,
                flush: bool = False) -> None:
     """Print text from outside, or with such text in it; controls made visible."""
     print(visible(text), end=end, file=file, flush=flush)
+
+
+def print_error(prog: str, sentence: str) -> None:
+    """Print what the command has to say, with its options in place of the node's names."""
+    print_text(f'{prog}: {with_option_names(sentence)}', file=sys.stderr)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from lfm_ros.cli.inputs import given_text
 from lfm_ros.cli.options import add_image_arguments
 from lfm_ros.cli.options import open_model
 from lfm_ros.cli.options import read_images
@@ -28,10 +29,12 @@ import numpy as np
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument('--ids', help='token ids: 1,2,3')
-    given.add_argument('--text', help='text; control tokens in it are plain text')
+    given.add_argument('--ids', help='token ids: 1,2,3; - reads them from standard input')
+    given.add_argument('--text', help='text, or - for standard input; control tokens in it are '
+                       'plain text')
     add_image_arguments(parser)
-    parser.add_argument('--chunk', type=int, default=64, help='tokens per run of the model')
+    parser.add_argument('--chunk', type=int, default=64, metavar='N',
+                        help='tokens per run of the model')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,14 +44,19 @@ def run(arguments: argparse.Namespace) -> int:
                        f'--chunk is {arguments.chunk}: set it to 1 or more')
     model = open_model(arguments, with_text=False)
     if arguments.text is None:
-        ids = _read_ids(arguments.ids, model.vocabulary)
+        ids = _read_ids(given_text(arguments.ids), model.vocabulary)
     else:
-        check_text(arguments.text, 'text')
-        ids = model.tokenizer.encode(arguments.text)
+        text = given_text(arguments.text)
+        check_text(text, 'text')
+        ids = model.tokenizer.encode(text)
     if not ids:
         raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no token to score: give some')
     images = [model.require_vision().preprocess(image)
               for image in read_images(arguments.image)]
+    count = len(ids) + sum(len(model.require_vision().ids(image)) for image in images)
+    if count > model.context_length:
+        raise LfmError(ErrorCode.PROMPT_TOO_LONG, f'there are {count} tokens and the context has '
+                       f'{model.context_length}: score fewer at a time')
     print_json({'logprobs': score(model, ids, arguments.chunk, images), 'ids': ids})
     return 0
 

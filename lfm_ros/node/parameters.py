@@ -3,6 +3,7 @@
 """Parameters of the node as it got them: declared, checked, and read as options of its parts."""
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from difflib import get_close_matches
 import os
@@ -48,7 +49,7 @@ def declare(node: Node) -> None:
         if wanted.value is None:
             raise InvalidParameterValueException(
                 spec.name, None, f'{spec.name} has no value: give it one, or leave it out')
-        empty = wanted.value == []  # rclpy would take it for a list of bytes
+        empty = _is_empty(wanted.value)  # rclpy would take it for a list of bytes
         node.declare_parameter(spec.name, default, spec.descriptor(), ignore_override=empty)
         if empty and not (result := node.set_parameters([wanted])[0]).successful:
             raise InvalidParameterValueException(spec.name, [], result.reason)
@@ -73,13 +74,19 @@ def accept(parameter: Parameter) -> Parameter:
     if spec is None:
         return parameter
     kind = type(spec.default)
-    if kind is list and not isinstance(value, str) and (value is None or not len(value)):
+    if kind is list and (value is None or _is_empty(value)):
         numbers = isinstance(spec.default[0], int)
         return Parameter(parameter.name, Parameter.Type.INTEGER_ARRAY if numbers
                          else Parameter.Type.STRING_ARRAY, [])
     if kind in (float, str) and type(value) is int:
         return Parameter(parameter.name, value=kind(value))
     return parameter
+
+
+def _is_empty(value: Any) -> bool:
+    """Return whether a value is a list with nothing in it."""
+    return not isinstance(value, (str, bytes)) and isinstance(value, (Sequence, array)) \
+        and not len(value)
 
 
 def _warn_of_unknown(node: Node) -> None:
@@ -106,7 +113,7 @@ def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool)
             _value(node, parameter.name) == parameter.value
         if spec is None or same:  # a parameter file may be loaded again
             continue
-        if parameter.value == [] and spec.name == 'model.providers':
+        if _is_empty(parameter.value) and spec.name == 'model.providers':
             return 'model.providers is empty: name a provider, or auto for the fastest one'
         if configured and not spec.live:
             return f'{spec.name} is read at configure: deactivate and clean up the node first'

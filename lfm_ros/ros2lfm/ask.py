@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 
+from lfm_ros.cli.inputs import given_text
 from lfm_ros.cli.output import print_text
 from lfm_ros.cli.output import visible
 from lfm_ros.client import Generation
+from lfm_ros.errors import LfmError
 from lfm_ros.msg import Response
 from lfm_ros.ros2lfm.verb import add_mission_argument
 from lfm_ros.ros2lfm.verb import add_node_argument
@@ -23,7 +25,7 @@ class AskVerb(VerbExtension):
 
     def add_arguments(self, parser: argparse.ArgumentParser, cli_name: str) -> None:
         """Add the arguments of this verb."""
-        parser.add_argument('text', help='the question')
+        parser.add_argument('text', help='the question; - reads it from standard input')
         add_mission_argument(parser)
         parser.add_argument('--camera', action='store_true',
                             help='add the latest camera frame to the question')
@@ -34,14 +36,14 @@ class AskVerb(VerbExtension):
         try:
             with connected(args) as client:
                 generation = client.generate(
-                    args.text, args.mission, use_camera=args.camera,
+                    given_text(args.text), args.mission, use_camera=args.camera,
                     on_token=lambda token: print_text(token.text, end='', flush=True))
                 try:
                     response = _wait(generation)
                 except KeyboardInterrupt:
                     generation.cancel()
                     response = generation.result(_END)
-        except TimeoutError as error:
+        except (TimeoutError, LfmError) as error:
             return visible(str(error))
         if response.text:
             print_text()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from lfm_ros.cli.inputs import given_text
+from lfm_ros.errors import LfmError
 from lfm_ros.ros2lfm.verb import add_mission_argument
 from lfm_ros.ros2lfm.verb import add_node_argument
 from lfm_ros.ros2lfm.verb import connected
@@ -16,7 +18,7 @@ class ObserveVerb(VerbExtension):
 
     def add_arguments(self, parser: argparse.ArgumentParser, cli_name: str) -> None:
         """Add the arguments of this verb."""
-        parser.add_argument('text', help='the observation')
+        parser.add_argument('text', help='the observation; - reads it from standard input')
         add_mission_argument(parser)
         add_node_argument(parser)
 
@@ -24,7 +26,7 @@ class ObserveVerb(VerbExtension):
         """Send the observation."""
         try:
             with connected(args) as client:
-                client.observe(args.text, args.mission)
-        except TimeoutError as error:
+                client.observe(given_text(args.text), args.mission)
+        except (TimeoutError, LfmError) as error:
             return str(error)
         return 0

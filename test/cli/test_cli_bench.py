@@ -7,6 +7,7 @@ from pathlib import Path
 import sys
 
 from lfm_ros.cli.bench.child import Child
+from lfm_ros.cli.bench.plot import Plot
 from lfm_ros.cli.main import main
 from lfm_ros.errors import ErrorCode
 import pytest
@@ -125,11 +126,58 @@ def test_the_table_of_two_models_has_what_one_of_them_lacks_as_a_dash():
 
 @pytest.mark.parametrize('suffix, start', [('png', b'\x89PNG\r\n\x1a\n'), ('svg', b'<?xml')])
 def test_the_plot_is_a_real_picture(suffix, start, tmp_path, capsys):
-    pytest.importorskip('matplotlib', reason='matplotlib draws the plot and is not installed')
     file = tmp_path / f'curves.{suffix}'
     assert main(['bench', str(folder()), *QUICK, '--contexts', '0,64', '--plot', str(file)]) == 0
     assert capsys.readouterr().err == ''
     assert file.read_bytes().startswith(start) and file.stat().st_size > 5000
+
+
+def measured(histories, models):
+    """Return a result of `lfm bench` whose curves rise, fall and rise."""
+    rows = [{'model': which, 'history': history, 'rss_bytes': 2e8 * (1 + which) + 12e3 * history,
+             'decode_tokens_per_second': 45 / (1 + which) / (1 + history / 2e4),
+             'turn_seconds': 0.05 * (1 + which) * (1 + history / 9e3)}
+            for which in range(models) for history in histories]
+    return {'machine': {'board': '', 'cpu': 'a CPU', 'threads': 2, 'onnxruntime': '1.31.1'},
+            'models': [{'model': f'LFM2-350M-ONNX number {which}', 'graph': 'model_q4.onnx'}
+                       for which in range(models)], 'rows': rows}
+
+
+@pytest.mark.parametrize('models', [1, 2])
+@pytest.mark.parametrize('histories', [(0,), (0, 512), (0, 512, 4096, 16384, 32768)], ids=len)
+def test_nothing_hides_a_point_of_a_curve(histories, models, tmp_path):
+    plot = Plot(str(tmp_path / 'curves.png'))
+    assert plot.draw(measured(histories, models)) == ''
+    figure = plot._figure
+    *panels, below = figure.axes
+    legend = below.get_legend().get_window_extent()
+    assert len(below.get_legend().get_texts()) == models
+    for axes in panels:
+        inside, shown = axes.get_window_extent(), 0
+        for line in axes.get_lines():
+            for x, y in axes.transData.transform(line.get_xydata()):
+                assert inside.x0 < x < inside.x1 and inside.y0 <= y < inside.y1 - 5
+                shown += 1
+        assert shown == models * len(histories)
+        assert not legend.overlaps(axes.get_tightbbox())
+        ticks = [text for text in axes.get_xticklabels() if text.get_text()
+                 and inside.x0 <= text.get_window_extent().x1 and
+                 text.get_window_extent().x0 <= inside.x1]
+        boxes = [text.get_window_extent() for text in ticks]
+        assert ticks and not any(a.x1 > b.x0 for a, b in zip(boxes, boxes[1:]))
+        assert all(float(text.get_text()) % 1 == 0 for text in ticks), 'tokens are whole'
+
+
+def test_a_plot_that_cannot_be_written_in_the_end_costs_no_figure(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', full)
+    assert main(['bench', str(folder()), *QUICK, '--contexts', '0', '--json', '--plot',
+                 str(tmp_path / 'x.png')]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)['rows']
+    assert_one_line(printed.err, 'x.png cannot be written', 'No space')
 
 
 def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path, monkeypatch, capsys):
@@ -142,7 +190,6 @@ def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path, monkeypa
 @pytest.mark.parametrize('name', ['', 'out', 'out.txt', '/nowhere/out.png', 'a\0.png'])
 def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_measured(
         name, children, capsys):
-    pytest.importorskip('matplotlib', reason='matplotlib draws the plot and is not installed')
     assert main(['bench', str(folder()), '--plot', name]) == 2
     assert_one_line(capsys.readouterr().err, '--plot')
     assert not children
@@ -150,21 +197,18 @@ def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_measured(
 
 @pytest.mark.parametrize('arguments', [
     ('--contexts', ''), ('--contexts', '1,'), ('--contexts', '1e3'), ('--contexts', '0,-1'),
-    ('--prefill', '0'), ('--decode', '0'), ('--context-length', '-1'), ('--rounds', 'many')])
+    ('--prefill', '0'), ('--decode', '0'), ('--context', '-1'), ('--rounds', 'many')])
 def test_a_wrong_size_is_refused_before_anything_is_opened(arguments, children, capsys):
-    try:
-        status = main(['bench', str(folder()), *arguments])
-    except SystemExit as leaving:
-        status = leaving.code
+    status = main(['bench', str(folder()), *arguments])
     printed = capsys.readouterr()
     assert (status, printed.out, children) == (2, '', [])
     assert_one_line(printed.err, arguments[0])
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (('MODEL', '/nowhere'), '/nowhere'), (('MODEL', '--context-length', '5'), '5 tokens'),
+    (('MODEL', '/nowhere'), '/nowhere'), (('MODEL', '--context', '5'), '5 tokens'),
     (('MODEL', '--prefill', '513'), '512 tokens'), (('MODEL', '--variant', 'q4'), 'q4'),
-    (('MODEL', '--context-length', '64', '--contexts', '65'), '64 tokens')])
+    (('MODEL', '--context', '64', '--contexts', '65'), '64 tokens')])
 def test_what_cannot_be_measured_is_one_sentence_and_no_process_stays(
         arguments, words, children, capsys):
     arguments = [str(folder()) if a == 'MODEL' else a for a in arguments]

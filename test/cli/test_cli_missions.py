@@ -4,6 +4,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -49,10 +50,7 @@ def kept(tmp_path_factory):
 
 def failed(capsys, status, *arguments):
     """Run a command that fails; return its line."""
-    try:
-        found = main([str(a) for a in arguments])
-    except SystemExit as leaving:
-        found = leaving.code
+    found = main([str(a) for a in arguments])
     printed = capsys.readouterr()
     assert found == status, printed.err
     assert_one_line(printed.err, f'lfm {arguments[0]}')
@@ -206,7 +204,7 @@ def test_a_full_context_is_refused_or_makes_room(tmp_path):
         assert 'forgotten to make room' in done[-1].stderr
     done = [lfm(*talk, place / 'refuse') for _ in range(3)]
     assert done[-1].returncode == 2
-    assert_one_line(done[-1].stderr, 'missions.overflow')
+    assert_one_line(done[-1].stderr, 'let --overflow make room', 'raise --context')
     assert 0 < len(missions(place / 'refuse', 'show', 'default')['turns']) < 3
 
 
@@ -216,6 +214,51 @@ def test_an_answer_that_cannot_be_kept_is_given_with_status_1(tmp_path):
     done = lfm('ask', folder(), 'What?', '--missions-dir', place, *PLAIN)
     assert done.returncode == 1 and done.stdout.strip()
     assert 'lfm ask: missions are not durable' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('verb', ['ask', 'chat'])
+def test_json_says_that_an_answer_was_not_kept(verb, tmp_path):
+    place = tmp_path / 'missions'
+    (place / 'missions.db').mkdir(parents=True)
+    text = ['What?'] if verb == 'ask' else []
+    done = lfm(verb, folder(), *text, '--missions-dir', place, *PLAIN, '--json', stdin=b'What?')
+    answer, = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, answer['error_code']) == (1, ErrorCode.STORAGE_FAILED)
+    assert answer['text'] and 'not durable' in answer['error_msg']
+
+
+def test_an_export_replaces_a_file_only_when_that_is_asked_for(kept, tmp_path, capsys):
+    file, here = tmp_path / 'a.lfm', ('missions', '--missions-dir', kept, 'export', 'default')
+    file.write_bytes(b'dear to somebody')
+    assert '--force' in failed(capsys, 2, *here, file)
+    assert file.read_bytes() == b'dear to somebody'
+    missions(kept, 'export', 'default', file, '--force')
+    assert file.stat().st_size > 1000
+    for odd in (tmp_path, tmp_path / 'pipe', tmp_path / 'link'):
+        if odd.name == 'pipe':
+            os.mkfifo(odd)
+        if odd.name == 'link':
+            odd.symlink_to('nowhere')
+        for force in ((), ('--force',)):
+            assert 'not a file' in failed(capsys, 2, *here, odd, *force)
+        assert not odd.is_file()
+
+
+def test_a_plain_archive_is_imported_into_an_encrypted_folder_without_alarm(kept, tmp_path):
+    key, place = tmp_path / 'key', tmp_path / 'sealed'
+    key.write_bytes(base64.b64encode(b'k' * 32))
+    key.chmod(0o600)
+    missions(kept, 'export', 'default', tmp_path / 'a.lfm')
+    done = lfm('missions', '--missions-dir', place, '--key-file', key, 'import',
+               tmp_path / 'a.lfm')
+    assert done.returncode == 0
+    assert_one_line(done.stderr, 'is encrypted here', 'recomputed')
+    assert not re.search('cannot|damaged|wrong', done.stderr)
+    missions(tmp_path / 'plain', 'import', tmp_path / 'a.lfm')
+    there, here = ask(tmp_path / 'plain', 'Why?'), ask(place, 'Why?', '--key-file', key)
+    assert here['text'] == there['text']
+    data = b''.join(file.read_bytes() for file in place.rglob('*') if file.is_file())
+    assert b'What?' not in data
 
 
 def test_a_mission_of_another_model_is_read_again_and_that_is_said(kept, tmp_path):

@@ -165,6 +165,7 @@ def test_parameters_come_from_a_file(tmp_path: Path) -> None:
     ({'model__providers': '[]'}, 'model.providers is empty'),
     ({'model__providers': 'auto'}, 'STRING_ARRAY'),
     ({'queue__timeout': '[]'}, 'queue.timeout has no value'),
+    ({'missions__never_expire': 5}, 'STRING_ARRAY'),
     ({'model__cores': '[]'}, 'model.cores has no value'),
     ({'queue__timeout': 1 << 40}, 'queue.timeout'),
     ({'image__mono16_range': '[0]'}, 'image.mono16_range'),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+from lfm_ros.cli.option_names import with_option_names
 from lfm_ros.cli.output import visible
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -41,7 +42,7 @@ class Child:
             stdout=subprocess.PIPE, text=True, encoding='ascii', start_new_session=True,
             env=same_modules())
         try:
-            names = ('model', 'variant', 'threads', 'context_length', 'prefill', 'decode',
+            names = ('model', 'variant', 'threads', 'context', 'prefill', 'decode',
                      'pretend', 'plain', 'provider', 'provider_option', 'cores')
             self.about = self._ask(**{name: getattr(arguments, name) for name in names})
         except BaseException:
@@ -96,7 +97,7 @@ class Child:
         try:
             return self._ask(**asked)
         except LfmError as error:
-            self.failure = error.message
+            self.failure = with_option_names(error.message)
             return {}
 
     def _ask(self, **asked: Any) -> dict[str, Any]:

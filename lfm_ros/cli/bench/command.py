@@ -24,7 +24,6 @@ import argparse
 from contextlib import closing
 from contextlib import ExitStack
 import statistics
-import sys
 from typing import Any
 
 from lfm_ros.cli.bench.child import Child
@@ -34,8 +33,9 @@ from lfm_ros.cli.bench.measure import TURN
 from lfm_ros.cli.bench.plot import Plot
 from lfm_ros.cli.bench.table import print_table
 from lfm_ros.cli.bench.table import ratios
+from lfm_ros.cli.options import check_context
+from lfm_ros.cli.output import print_error
 from lfm_ros.cli.output import print_json
-from lfm_ros.cli.output import print_text
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 
@@ -44,18 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument('model2', metavar='MODEL2', nargs='?',
                         help='a second model to compare with')
-    parser.add_argument('--contexts', default='0,512,4096,32768',
-                        help='tokens of history at which to measure (default: %(default)s)')
-    parser.add_argument('--context-length', type=int, default=0, metavar='N', help='tokens of '
-                        'context, as model.context_length of the node; default: the maximum of '
-                        'the model')
-    parser.add_argument('--prefill', type=int, default=256,
-                        help='tokens to prefill (default: %(default)s)')
-    parser.add_argument('--decode', type=int, default=32,
-                        help='tokens to decode (default: %(default)s)')
-    parser.add_argument('--rounds', type=int, default=3,
-                        help='number of repetitions, of which the median is reported (default: '
-                        '%(default)s)')
+    parser.add_argument('--contexts', default='0,512,4096,32768', metavar='LIST',
+                        help='tokens of history at which to measure')
+    parser.add_argument('--context-length', dest='context', type=int, default=argparse.SUPPRESS,
+                        help=argparse.SUPPRESS)  # its name before there was --context
+    parser.add_argument('--prefill', type=int, default=256, metavar='N', help='tokens to prefill')
+    parser.add_argument('--decode', type=int, default=32, metavar='N', help='tokens to decode')
+    parser.add_argument('--rounds', type=int, default=3, metavar='N',
+                        help='number of repetitions, of which the median is reported')
     parser.add_argument('--plain', action='store_true', help='measure the original graph instead '
                         'of the one prepared for this machine')
     parser.add_argument('--pretend', action='store_true',
@@ -75,10 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         for history in sorted(set().union(*places)):
             _measure([child for child, there in zip(children, places) if history in there],
                      history, arguments.rounds)
-    settings = {name: getattr(arguments, name) for name in (
-        'variant', 'context_length', 'prefill', 'decode', 'rounds', 'pretend', 'plain')}
+    settings = {'contexts': wanted, 'turn': TURN, 'context_length': arguments.context,
+                **{name: getattr(arguments, name) for name in (
+                    'variant', 'prefill', 'decode', 'rounds', 'pretend', 'plain')}}
     result: dict[str, Any] = {
-        'machine': about, 'settings': {'contexts': wanted, 'turn': TURN, **settings},
+        'machine': about, 'settings': settings,
         'models': [{**child.about, 'failure': child.failure} for child in children],
         'rows': [{'model': which, **row} for which, child in enumerate(children)
                  for row in child.rows.values()]}
@@ -90,9 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(result)
     failures = [child.failure for child in children if child.failure]
     for failure in failures:
-        print_text(f'{arguments.prog}: a row could not be measured: {failure}', file=sys.stderr)
-    if plot:
-        plot.draw(result)
+        print_error(arguments.prog, f'a row could not be measured: {failure}')
+    if plot and (failure := plot.draw(result)):
+        failures.append(failure)
+        print_error(arguments.prog, failure)
     return 1 if failures else 0
 
 
@@ -106,9 +104,7 @@ def _check(arguments: argparse.Namespace) -> list[int]:
     if min(arguments.prefill, arguments.decode, arguments.rounds) < 1 or wanted[0] < 0:
         raise LfmError(ErrorCode.INVALID_VALUE, 'a size is too small: --prefill, --decode and '
                        '--rounds are 1 or more, --contexts 0 or more')
-    if arguments.context_length < 0:
-        raise LfmError(ErrorCode.INVALID_VALUE, f'--context-length is {arguments.context_length}: '
-                       'set it to 16 or more, or to 0')
+    check_context(arguments.context)
     return wanted
 
 
@@ -158,7 +154,7 @@ def _places(arguments: argparse.Namespace, children: list[Child], wanted: list[i
             said.append(f'left out {", ".join(left_out)}: {context} tokens are the context of '
                         + ' and '.join(names))
     if said:
-        print_text(f'{arguments.prog}: {"; ".join(said)}', file=sys.stderr)
+        print_error(arguments.prog, '; '.join(said))
     return places
 
 

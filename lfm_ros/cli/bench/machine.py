@@ -3,17 +3,14 @@
 """What machine the figures of `lfm bench` are from."""
 from __future__ import annotations
 
-from importlib import metadata
 import os
-from pathlib import Path
 import platform
 from typing import Any
-import xml.etree.ElementTree as ElementTree
 
 from lfm_ros import cpu
+from lfm_ros.cli.version import PACKAGE
+from lfm_ros.cli.version import version
 import onnxruntime
-
-PACKAGE = 'lfm_ros'
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -30,14 +27,3 @@ def machine(threads: int) -> dict[str, Any]:
         'load_average': os.getloadavg()[0], 'system': platform.platform(),
         'python': platform.python_version(), 'onnxruntime': onnxruntime.__version__,
         PACKAGE: version()}
-
-
-def version() -> str:
-    """Return the version of this package; empty where nothing tells it."""
-    source = Path(__file__).resolve().parents[3] / 'package.xml'
-    try:
-        if source.is_file():  # this file is run from the source tree
-            return ElementTree.parse(source).getroot().findtext('version') or ''
-        return metadata.version(PACKAGE)
-    except (OSError, ElementTree.ParseError, metadata.PackageNotFoundError):
-        return ''

@@ -54,7 +54,7 @@ class Bench:
         self._arguments = arguments
         self._tell = tell
         started = time.perf_counter()
-        self.model = open_model(arguments, arguments.context_length, with_text=False, make=True)
+        self.model = open_model(arguments, with_text=False, make=True)
         seconds = time.perf_counter() - started
         info = self.model.describe()
         self.about = {
