@@ -80,7 +80,8 @@ def test_an_argument_counts_more_than_the_parameter_file(launched: Client) -> No
 
 @pytest.mark.parametrize('launched', [
     (*NAMED, 'model_path:=' + str(MODELS / 'vision' / 'lfm2-vl-past-conv'),
-     'image_topic:=/front/image_raw', 'compressed_image_topic:=/front/image_raw/compressed')], indirect=True)
+     'image_topic:=/front/image_raw',
+     'compressed_image_topic:=/front/image_raw/compressed')], indirect=True)
 def test_the_topics_of_a_camera_are_arguments(launched: Client) -> None:
     launched.wait_status(lambda s: s.state == 'active')
     answer = launched.ask('What is there?', use_camera=True, max_tokens=1)
