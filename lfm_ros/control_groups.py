@@ -18,7 +18,7 @@ def memory_left(root: Path = ROOT) -> int | None:
                             ('memory.limit_in_bytes', 'memory.usage_in_bytes')):
             with suppress(OSError, ValueError):  # 'max' is no number
                 total = int((folder / limit).read_text())
-                found.append(total - int((folder / used).read_text()) + _unused_cache(folder))
+                found.append(total - int((folder / used).read_text()) + _cached(folder))
     return min(found, default=None)
 
 
@@ -51,11 +51,12 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
         yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
 
 
-def _unused_cache(folder: Path) -> int:
-    """Return the bytes of files in the memory of a group that the kernel would give up."""
+def _cached(folder: Path) -> int:
+    """Return the bytes of files in the memory of a group, which the kernel would give up."""
+    found = 0
     with suppress(OSError, ValueError):
         for line in (folder / 'memory.stat').read_text().splitlines():
             name, _, count = line.partition(' ')
-            if name == 'inactive_file':
-                return int(count)
-    return 0
+            if name in ('inactive_file', 'active_file'):
+                found += int(count)
+    return found

@@ -124,10 +124,12 @@ def usable_threads(root: Path = ROOT) -> int:
     ONNX Runtime counts the cores of the machine, also in a container that may not use them all:
     its threads would then spin while the kernel holds back those that have work.
     """
-    allowed = len(os.sched_getaffinity(0))
-    quota = cpu_quota(root)
-    found = allowed if quota is None else max(1, min(allowed, int(quota)))
-    return found if found < (os.cpu_count() or 1) else 0
+    allowed, count = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    quota = cpu_quota(root) or count
+    # As ONNX Runtime, one for each core and not for each of its hardware threads.
+    cores = {(p.get('physical id'), p['core id']) for p in processors() if 'core id' in p}
+    found = max(1, min(allowed, int(quota), len(cores) or count))
+    return found if allowed < count or found < (len(cores) or count) else 0
 
 
 def pin_thread(cores: Sequence[int]) -> None:

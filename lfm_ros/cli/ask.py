@@ -62,11 +62,13 @@ def _prompt(arguments: argparse.Namespace) -> str:
     """Return the text to send, and leave the choices as a list of texts."""
     text, groups = arguments.text, arguments.choice
     count = sum(map(len, groups))
-    if text is None and count > 2 and len(groups[-1]) > 1:  # --choice yes no "Is it open?"
+    needed = not (arguments.tool_result or arguments.raw)
+    if text is None and needed and count > 2 and len(groups[-1]) > 1:
+        # --choice yes no "Is it open?"
         text = groups[-1].pop()
         print_error(arguments.prog, f"the prompt is '{text}', the last text behind --choice")
     arguments.choice = [choice for group in groups for choice in group]
-    if text is None and not (arguments.tool_result or arguments.raw):
+    if text is None and needed:
         raise LfmError(ErrorCode.EMPTY_PROMPT, 'there is no prompt: give one in quotes, or - to '
                        'read it from standard input')
     return given_text(text or '')

@@ -10,6 +10,7 @@ begins with a slash is written with a space before it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 import io
@@ -28,6 +29,7 @@ from lfm_ros.cli.output import print_text
 from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.serving.mission_store import MissionStore
 from lfm_ros.serving.scheduler import Scheduler
 
 _HELP = (__doc__ or '').partition('\n\n')[2].strip()
@@ -121,12 +123,13 @@ class Chat:
         self._say(f'{count} image{"s" if count > 1 else ""} will be sent with the next question')
 
     def _reset(self) -> str:
-        count = len(self._on_model(lambda store, name: store.get(name)).turns)
-        self._on_model(lambda store, name: store.reset(name))
+        count = len(self._on_model(_turns_of))
+        if count:
+            self._on_model(lambda store, name: store.reset(name))
         return f'the conversation was forgotten ({_turns(count)})'
 
     def _undo(self) -> str:
-        turns = self._on_model(lambda store, name: store.get(name)).turns
+        turns = self._on_model(_turns_of)
         if not turns:
             return 'there is no turn to undo'
         question, left = turns[-1].prompt, len(turns) - 1
@@ -141,6 +144,11 @@ class Chat:
 
     def _say(self, sentence: str) -> None:
         print_error(self._arguments.prog, sentence)
+
+
+def _turns_of(store: MissionStore, name: str) -> Sequence[Any]:
+    """Return the turns of a mission; one that nobody has begun has none."""
+    return store.get(name).turns if name in store else ()
 
 
 def _turns(count: int) -> str:

@@ -75,21 +75,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What cannot be parsed is told in JSON, too.
     arguments = argparse.Namespace(json='--json' in takewhile('--'.__ne__, argv))
     try:
-        arguments = make_parser(verb).parse(argv, VERBS)
-        status = arguments.run(arguments)
+        try:
+            arguments = make_parser(verb).parse(argv, VERBS)
+            status = arguments.run(arguments)
+        except LfmError as error:
+            status = _failed(verb, arguments, error)
+        except KeyboardInterrupt:
+            status = _failed(verb, arguments, LfmError(ErrorCode.CANCELLED, 'interrupted'))
+        except OSError as error:
+            if error.filename is None:
+                raise
+            status = _failed(verb, arguments, LfmError(
+                ErrorCode.STORAGE_FAILED, f'{error.filename} cannot be used ({error.strerror}): '
+                'check the file and its disk'))
         if sys.stdout is None:  # it was closed before we began
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         sys.stdout.flush()  # at the exit it would be too late to say what is wrong
         return status
-    except LfmError as error:
-        return _failed(verb, arguments, error)
-    except KeyboardInterrupt:
-        return _failed(verb, arguments, LfmError(ErrorCode.CANCELLED, 'interrupted'))
     except OSError as error:
-        if error.filename is not None:
-            return _failed(verb, arguments, LfmError(
-                ErrorCode.STORAGE_FAILED, f'{error.filename} cannot be used ({error.strerror}): '
-                'check the file and its disk'))
         if not isinstance(error, BrokenPipeError):  # else the reader has seen enough
             print_error(prog, f'the output cannot be written ({error.strerror}): redirect it '
                         'elsewhere')

@@ -8,6 +8,7 @@ has neither, but options.
 """
 from __future__ import annotations
 
+from itertools import cycle
 import re
 
 PARAMETERS = {
@@ -35,6 +36,7 @@ _PHRASES = (('response_format has several of json_schema, regex, choices and gra
             ('and stop are both set', 'and --stop are both set'),
             ('leave stop empty', 'leave --stop out'))
 _NAME = re.compile(r"""(?<![-\w.'"/])(?:[a-z]+\.)?[a-z_]+(?![-\w'"/]|\.\w| of the node)""")
+_QUOTED = re.compile(r"""((?<!\w)'[^']*'(?!\w)|"[^"]*")""")
 _OPTIONAL = re.compile(r'leave (--[a-z-]+(?: and --[a-z-]+)*) empty')
 
 
@@ -49,5 +51,7 @@ def with_option_names(sentence: str, given: str = '') -> str:
     for phrase, other in _PHRASES:
         sentence = sentence.replace(phrase, other)
     names = {**_NAMES, 'response_format': FORMATS.get(given, 'the format of the answer')}
-    sentence = _NAME.sub(lambda match: names.get(match[0], match[0]), sentence)
+    sentence = ''.join(part if quoted else _NAME.sub(
+        lambda match: names.get(match[0], match[0]), part)
+        for part, quoted in zip(_QUOTED.split(sentence), cycle((False, True))))
     return _OPTIONAL.sub(r'leave \1 out', sentence)

@@ -54,6 +54,8 @@ class Generation:
         :raises TimeoutError: when it takes longer than that many seconds; it goes on.
         :raises RuntimeError: in a callback that keeps the answer from being received.
         """
+        if self.done:
+            return self.future.result()
         if runs_here(Generation._push.__code__):
             raise RuntimeError('this would wait for ever in on_token, since tokens come one after '
                                'the other: await its future, or give that a callback')

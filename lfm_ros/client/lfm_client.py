@@ -215,6 +215,8 @@ class LfmClient:
 
         :raises TimeoutError: when it takes longer than that many seconds.
         """
+        if future.done():
+            return future.result()
         with waiting(self._node, 'await its future, or give that a callback'):
             return self._wait(future, timeout)
 

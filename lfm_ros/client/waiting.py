@@ -77,7 +77,9 @@ def wait_until_done(node: Node, future: Future, timeout: float) -> bool:
         end = time.monotonic() + timeout
         while not done.wait(max(0.0, min(_LOOK, end - time.monotonic()))) and node.context.ok() \
                 and time.monotonic() < end:
-            pass
+            if executor_of(node) is None:  # another thread has spun it until now
+                _spin(node, future, max(0.0, end - time.monotonic()))
+                break
     if not (future.done() or node.context.ok()):
         raise RuntimeError('ROS was shut down while this waited for an answer')
     return bool(future.done())

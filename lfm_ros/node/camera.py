@@ -117,6 +117,7 @@ class Camera:
         self._latest: tuple[str, bytes, float] | None = None  # topic, message, when it came
         self._refused_age = 0.0
         self._is_empty = False  # what came last
+        self._frames = 0  # since it was subscribed
         self._used = self._since = time.monotonic()
         # Simulated time may stand still.
         self._timer = node.create_timer(PERIOD, self._tick,
@@ -181,6 +182,7 @@ class Camera:
             return
         self._unsubscribe()
         self._subscribed, self._since, self._is_empty = wanted, time.monotonic(), False
+        self._frames = 0
         self._subscription = self._node.create_subscription(
             TOPICS[topic][0], topic, lambda data: self._on_frame(topic, data),
             QoSProfile(depth=1, reliability=reliability, durability=durability), raw=True)
@@ -205,6 +207,7 @@ class Camera:
     def _on_frame(self, topic: str, data: bytes) -> None:
         if self._subscribed and self._subscribed[0] == topic:  # else it was on its way
             self._latest = topic, data, time.monotonic()
+            self._frames += 1
             self._serve()
 
     def _serve(self) -> None:
@@ -241,7 +244,8 @@ class Camera:
         """Return how old a frame is in seconds, by its stamp where it has one."""
         here = time.monotonic() - came
         if not (stamp.sec or stamp.nanosec):
-            return 0.0 if self._is_latched else here  # the last one counts until the next
+            # What was latched counts until the next one; a camera that offers that may have died.
+            return 0.0 if self._is_latched and self._frames == 1 else here
         now = self._node.get_clock().now().nanoseconds
         age = (now - stamp.nanosec) / 1e9 - stamp.sec  # seconds of a stamp may be negative
         return age if age >= 0 else here  # from the future: clocks that differ, or one that jumped

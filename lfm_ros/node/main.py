@@ -21,12 +21,14 @@ from rclpy.action.server import RCLError
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+UnknownROSArgsError = rclpy_implementation.UnknownROSArgsError
 LAST_ANSWERS = 0.5  # seconds
 # Seconds in which another signal is the same request: launch and what manages services (systemd, a
 # container) tell every process of a group, and launch then tells the node once more.
@@ -88,7 +90,8 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.init(args=list(args) if args is not None else None,
                    signal_handler_options=SignalHandlerOptions.NO)
         node = LfmNode()
-    except (ParameterException, RCLError) as error:  # of a keystore or a ROS_DOMAIN_ID, too
+    except (ParameterException, RCLError, UnknownROSArgsError) as error:
+        # Of a keystore or a ROS_DOMAIN_ID, too.
         get_logger('lfm').fatal(' '.join(str(error).split()))
         rclpy.try_shutdown()
         return 2

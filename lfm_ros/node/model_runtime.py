@@ -138,7 +138,7 @@ class ModelRuntime:
         except Exception as error:
             scheduler.stop()
             raise self.failure('warming up the model', error) from error
-        self.scheduler = scheduler
+        self.scheduler, self.error = scheduler, None
 
     def stop(self, why: tuple[str, str] = DEACTIVATED) -> bool:
         """Undo what runs and answer all that waits; return whether there was anything."""
@@ -181,8 +181,9 @@ class ModelRuntime:
         if self.hung:
             return self.hung
         if self.error:
-            return LfmError(ErrorCode.NOT_ACTIVE, 'the node could not open its model: '
-                            + self.error.message)
+            what = 'be activated' if self.model else 'open its model'
+            return LfmError(ErrorCode.NOT_ACTIVE, f'the node could not {what}: '
+                            f'{self.error.message}')
         missing = 'activate' if self.model else 'configure and activate'
         return LfmError(ErrorCode.NOT_ACTIVE, f'the node is not active: {missing} it first')
 

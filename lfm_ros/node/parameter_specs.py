@@ -86,7 +86,8 @@ SPECS = (
          'chunk of a prompt, a tile of an image) may take before it is terminated and its turn '
          'rolled back; if it cannot be terminated, the node exits with code 75; 0: no timeout',
          0.0, MAX_TIMEOUT),
-    Spec('model.threads', 0, 'Threads per operator (intra-op); 0: one per core', 0, 256),
+    Spec('model.threads', 0, 'Threads per operator (intra-op); 0: one per core, '
+         'or as many as the container of the node may keep busy', 0, 256),
     Spec('model.cores', '', "CPU cores for the threads of the model, one on each, as '4-7' or "
          "'0,2': the fast ones of a board whose cores are not alike; empty: any"),
     Spec('model.spinning', True, 'Busy-wait (spin) between operators: faster if the robot has '

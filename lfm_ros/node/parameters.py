@@ -83,6 +83,11 @@ def accept(parameter: Parameter) -> Parameter:
     return parameter
 
 
+def _plain(value: Any) -> Any:
+    """Return a value that can be compared: numbers from a message are in an array."""
+    return list(value) if isinstance(value, (array, tuple)) else value
+
+
 def _is_empty(value: Any) -> bool:
     """Return whether a value is a list with nothing in it."""
     return not isinstance(value, (str, bytes)) and isinstance(value, (Sequence, array)) \
@@ -110,7 +115,7 @@ def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool)
     for parameter in parameters:
         spec = BY_NAME.get(parameter.name)
         same = node.has_parameter(parameter.name) and \
-            _value(node, parameter.name) == parameter.value
+            _plain(_value(node, parameter.name)) == _plain(parameter.value)
         if spec is None or same:  # a parameter file may be loaded again
             continue
         if _is_empty(parameter.value) and spec.name == 'model.providers':

@@ -169,6 +169,14 @@ def test_a_disk_that_is_full_is_one_line():
     assert_one_line(done.stderr, 'lfm inspect: ')
 
 
+def test_a_failure_that_cannot_be_written_is_one_line_more():
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run(command('ask', 'nosuch', 'What?', '--json'), env=environment(),
+                              stdout=full, stderr=subprocess.PIPE, text=True, timeout=WAIT)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'the output cannot be written' in done.stderr
+
+
 def test_an_output_that_is_closed_is_one_line():
     done = subprocess.run(['sh', '-c', 'exec "$@" >&-', 'sh', *map(str, command(
         'inspect', folder()))], env=environment(), stderr=subprocess.PIPE, text=True, timeout=WAIT)

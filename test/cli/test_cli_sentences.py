@@ -102,3 +102,10 @@ def test_what_is_refused_names_the_option(
 def test_the_log_names_options() -> None:
     record = logging.LogRecord('x', logging.WARNING, '', 0, 'free space in missions.dir', (), None)
     assert LogFormatter('lfm: %(message)s').format(record) == 'lfm: free space in --missions-dir'
+
+
+def test_words_in_quotations_are_no_options():
+    for sentence in ("the turn 'what is the temperature outside' was undone",
+                     'the prompt is "is the timeout of the raw data ok"'):
+        assert with_option_names(sentence) == sentence
+    assert with_option_names("'a' is no temperature") == "'a' is no --temperature"

@@ -5,6 +5,8 @@ import json
 
 from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
+from lfm_ros.engine.text.call_schema import CallSchema
+from lfm_ros.engine.text.python_names import in_python
 from lfm_ros.engine.text.response_format import ResponseFormat
 from lfm_ros.engine.text.tool_calls import parse_tool_calls
 from lfm_ros.engine.text.tool_format import ToolCallParser
@@ -340,3 +342,20 @@ def test_calls_are_read_as_models_write_them(text, arguments):
 def test_what_is_no_call_in_json_is_not_taken_for_one(text):
     with pytest.raises(ValueError, match=''):
         parse_tool_calls(text)
+
+
+def test_parameters_that_are_named_elsewhere_in_a_schema_keep_their_names():
+    text = {'type': 'string'}
+    tool, = from_json(json.dumps([{'name': 'open', 'parameters': {
+        'type': 'object', 'properties': {'file-path': text, 'url': text},
+        'anyOf': [{'required': ['file-path']}, {'required': ['url']}]}}]))
+    told, = in_python([tool])
+    assert list(told.schema['properties']) == ['file-path', 'url']
+    assert not CallSchema.of(told).is_python
+
+
+def test_one_tool_may_stand_alone():
+    alone = {'name': 'go', 'description': 'd', 'parameters': {}}
+    assert from_json(json.dumps(alone)) == from_json(json.dumps([alone]))
+    wrapped = {'type': 'function', 'function': alone}
+    assert from_json(json.dumps(wrapped)) == from_json(json.dumps([alone]))

@@ -187,8 +187,9 @@ def test_wrong_parameters_at_start_end_the_node_with_a_sentence(
 
 
 def test_a_value_that_is_set_already_may_be_set_again(client: Client) -> None:
-    results = client.set_parameters(queue__size=8, queue__policy='reject')
-    assert [r.successful for r in results] == [True, True]
+    results = client.set_parameters(queue__size=8, queue__policy='reject',
+                                    image__mono16_range=[0, 0])
+    assert [r.successful for r in results] == [True, True, True]
 
 
 def test_what_yaml_takes_for_another_type_is_taken_as_it_was_meant(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ MB = 1 << 20
     # What files it has in memory and does not use can be had.
     ('0::/a/b\n', {'a/memory.max': f'{500 * MB}\n', 'a/memory.current': f'{150 * MB}\n',
                    'a/memory.stat': f'anon 3\ninactive_file {50 * MB}\n'}, 300),
+    # Weights that are mapped and in use count once.
+    ('0::/a\n', {'a/memory.max': f'{500 * MB}\n', 'a/memory.current': f'{300 * MB}\n',
+                 'a/memory.stat': f'inactive_file {50 * MB}\nactive_file {150 * MB}\n'}, 300),
     ('0::/../x\n', {'memory.max': f'{5000 * MB}\n', 'memory.current': '0\n'}, 900),
     ('4:memory:/d\n1:cpu:/d\n', {'memory/d/memory.limit_in_bytes': f'{300 * MB}\n',
                                  'memory/d/memory.usage_in_bytes': f'{100 * MB}\n'}, 100),

@@ -37,4 +37,4 @@ def begin(self: RunningRequests, request: Request, defaults: RequestDefaults) ->
 if __name__ == '__main__':
     _gpu.install(setattr)
     RunningRequests.begin = begin  # type: ignore[method-assign]
-    sys.exit(main())
+    sys.exit(main(sys.argv[2:]))

@@ -17,6 +17,7 @@ from lfm_ros.client.reliable_client import SafeActionClient
 from lfm_ros.client.reliable_client import wait_until_known
 from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
+import pytest
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -113,16 +114,21 @@ class Client:
     A ROS node in this process, spun by a thread of its own.
 
     :param target: full name of the node that is asked.
+    :param shared_memory: false where that node may be killed: it may have made shared memory in
+        which this process listens, and Fast DDS 3.2 then crashes when it lets go of that.
     """
 
     node_process: Any = None
 
-    def __init__(self, domain: int, target: str = '/lfm') -> None:
+    def __init__(self, domain: int, target: str = '/lfm', shared_memory: bool = True) -> None:
         self.target = target
         self._context = Context()
         self._context.init(domain_id=domain)
-        self.node = Node(f'tester_{next(_numbers)}', context=self._context, enable_rosout=False,
-                         start_parameter_services=False)
+        with pytest.MonkeyPatch.context() as patch:
+            if not shared_memory:
+                patch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
+            self.node = Node(f'tester_{next(_numbers)}', context=self._context,
+                             enable_rosout=False, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Any] = {}

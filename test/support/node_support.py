@@ -162,7 +162,7 @@ def running_node(*arguments: str, model: str = 'lfm2', program: tuple[str, ...] 
     node = NodeProcess(*parameters(**values), *arguments, program=program, cwd=cwd,
                        keeping=keeping, forked=forked)
     try:
-        with Client(node.domain, target) as client:
+        with Client(node.domain, target, shared_memory=check_end) as client:
             client.node_process = node
             try:
                 client.wait_until(lambda: node.process.poll() is not None or any(

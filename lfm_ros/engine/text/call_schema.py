@@ -17,9 +17,9 @@ _SHARED = ('$defs', 'definitions')
 _COMPOSED = ('allOf', 'anyOf', 'oneOf')
 # With these of a tool's parameters together, not of each alone, Python calls are not made: their
 # grammar is put together argument by argument.
-_TOGETHER = frozenset((*_COMPOSED, 'not', 'if', 'patternProperties', 'propertyNames',
-                       'minProperties', 'maxProperties', 'dependentRequired', 'dependentSchemas',
-                       'dependencies', 'const', 'enum'))
+TOGETHER = frozenset((*_COMPOSED, 'not', 'if', 'patternProperties', 'propertyNames',
+                      'minProperties', 'maxProperties', 'dependentRequired', 'dependentSchemas',
+                      'dependencies', 'const', 'enum'))
 _WHOLE = 'arguments'  # name of the arguments among what is shared, where they refer to themselves
 
 
@@ -85,7 +85,7 @@ class CallSchema:
     def is_python(self) -> bool:
         """Return whether Python can call it: no parameter is called ``from``, say."""
         schema, names = self.arguments, self.arguments['properties']
-        return not (_TOGETHER.intersection(schema)
+        return not (TOGETHER.intersection(schema)
                     or schema['additionalProperties'] is not False and not names
                     or any(map(iskeyword, [*self.tool.name.split('.'), *names])))
 

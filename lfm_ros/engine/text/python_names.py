@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+from lfm_ros.engine.text.call_schema import TOGETHER
 from lfm_ros.engine.text.json_schema import walk
 from lfm_ros.engine.text.tools import Tool
 from lfm_ros.engine.text.tools import ToolCall
@@ -38,6 +39,8 @@ def called(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
 
 def _parameters(tool: Tool) -> dict[str, str]:
     schema = tool.schema
+    if TOGETHER.intersection(schema):  # it is called in JSON, where any name is one
+        return {name: name for name in (*schema['properties'], *schema.get('required', ()))}
     return _aliases((*schema['properties'], *schema.get('required', ())), _NAME)
 
 

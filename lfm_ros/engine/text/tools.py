@@ -172,6 +172,8 @@ def from_json(text: str) -> list[Tool]:
     except (ValueError, RecursionError) as error:
         raise tool_error(f'the list of tools is not JSON ({error}): send [{{"name": ..., '
                          '"description": ..., "parameters": {...}}]') from error
+    if isinstance(found, dict) and not any(key in found for key in _LISTS):
+        found = [found]
     if isinstance(found, dict):
         _check_keys(found, 'the list of tools', (*_LISTS, 'nextCursor', '_meta'))
         lists = [found[key] for key in _LISTS if found.get(key) is not None]
