@@ -9,7 +9,7 @@ from lfm_ros.engine.vision.colours import demosaic
 from lfm_ros.engine.vision.colours import from_yuv
 from lfm_ros.engine.vision.image import check_size
 from lfm_ros.engine.vision.image import invalid
-from lfm_ros.engine.vision.image import PIXEL_MEMORY
+from lfm_ros.engine.vision.image import memory_for
 from lfm_ros.engine.vision.mono16 import AUTO
 from lfm_ros.engine.vision.mono16 import from_16_bits
 import numpy as np
@@ -73,7 +73,7 @@ class RawFrame:
     @property
     def memory(self) -> int:
         """Return about how many bytes it takes to convert and resize it."""
-        return PIXEL_MEMORY * self._message.width * self._message.height
+        return memory_for(self._message.width, self._message.height)
 
     def pixels(self) -> np.ndarray:
         """

@@ -216,12 +216,14 @@ def test_rows_that_depend_on_those_behind_them_are_found_out(past, monkeypatch):
 ])
 def test_a_container_gets_as_many_threads_as_it_may_keep_busy(
         monkeypatch, tmp_path, groups, files, expected):
+    monkeypatch.setattr(cpu, 'CPUINFO', tmp_path / 'nothing')
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(4)))
     monkeypatch.setattr(os, 'cpu_count', lambda: 4)
     assert cpu.usable_threads(linux(tmp_path, groups, files)) == expected
 
 
 def test_a_process_that_is_kept_to_some_cores_gets_a_thread_for_each(monkeypatch, tmp_path):
+    monkeypatch.setattr(cpu, 'CPUINFO', tmp_path / 'nothing')
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {2, 3})
     monkeypatch.setattr(os, 'cpu_count', lambda: 4)
     assert cpu.usable_threads(tmp_path) == 2
@@ -229,3 +231,15 @@ def test_a_process_that_is_kept_to_some_cores_gets_a_thread_for_each(monkeypatch
     monkeypatch.setattr('lfm_ros.engine.runtime.session.usable_threads', lambda: 2)
     assert session_options().intra_op_num_threads == 2
     assert session_options(threads=3).intra_op_num_threads == 3
+
+
+def test_hardware_threads_of_one_core_count_once(monkeypatch, tmp_path):
+    (tmp_path / 'cpuinfo').write_text(''.join(
+        f'processor\t: {n}\nphysical id\t: 0\ncore id\t: {n // 2}\n\n' for n in range(8)))
+    monkeypatch.setattr(cpu, 'CPUINFO', tmp_path / 'cpuinfo')
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(8)))
+    monkeypatch.setattr(os, 'cpu_count', lambda: 8)
+    quota = linux(tmp_path, '0::/\n', {'cpu.max': '600000 100000\n'})
+    assert cpu.usable_threads(quota) == 0
+    (tmp_path / 'sys/fs/cgroup/cpu.max').write_text('300000 100000\n')
+    assert cpu.usable_threads(quota) == 3

@@ -85,8 +85,7 @@ class EncodedImage:
     def memory(self) -> int:
         """Return about how many bytes it takes to decode and resize it, by its header."""
         try:
-            width, height = image_size(self.data)
-            return PIXEL_MEMORY * width * height
+            return memory_for(*image_size(self.data))
         except ValueError:  # decode() raises the error
             return 0
 
@@ -211,6 +210,12 @@ def encode(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, 'PNG', compress_level=1)
     return stream.getvalue()
+
+
+def memory_for(width: int, height: int) -> int:
+    """Return about how many bytes it takes to decode and resize an image; 0: it is refused."""
+    too_large = width * height > MAX_PIXELS or max(width, height) > MAX_SIDE
+    return 0 if too_large else PIXEL_MEMORY * width * height
 
 
 def check_size(width: int, height: int) -> None:
