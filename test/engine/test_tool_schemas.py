@@ -163,7 +163,8 @@ def test_a_description_that_is_null_is_empty():
     ([{'name': 'go', 'description': 5}], 'the description of the tool go is no text'),
     ([{'name': None}], 'a tool has no name'), ([None], 'a tool has no name'),
     ([['go']], 'a tool has no name'), ('go', 'is no list'),
-    ({'tools': GO}, 'is no list'), ({'model': 'x', 'tools': [GO]}, "'model'"), ({}, 'a tool has no name')])
+    ({'tools': GO}, 'is no list'), ({'model': 'x', 'tools': [GO]}, "'model'"),
+    ({}, 'a tool has no name')])
 def test_what_would_be_dropped_without_a_word_is_refused_by_name(text, reason):
     with pytest.raises(LfmError) as raised:
         from_json(json.dumps(text))
