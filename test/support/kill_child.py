@@ -12,6 +12,7 @@ from typing import Any
 import cipher_support
 from lfm_ros.conversation.mission import Mission
 from lfm_ros.engine.model import Model
+from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.serving import mission_store
 from lfm_ros.serving.memory import MissionMemory
 from lfm_ros.serving.mission_store import MissionStore
@@ -23,11 +24,18 @@ from lfm_ros.serving.scheduler import Scheduler
 from lfm_ros.storage.checkpoints import Checkpoints
 from lfm_ros.storage.storage import Storage
 from support import GREEDY
+from vision_support import image
 
 SYSTEM = 'You are a robot.'
 PHASES = ['opening', 'waiting', 'prefill', 'decode', 'commit', 'eviction', 'restoring', 'other']
 WORKING = PHASES.index('prefill')
 TOKENS = 5
+
+
+def shown(model: Model, prompt: str) -> tuple[EncodedImage, ...]:
+    """Return what a model that sees is shown with a prompt, which ends with its number."""
+    number = int(prompt.split()[-1])
+    return (image(seed=number),) if model.vision and number % 3 == 0 else ()
 
 
 def instrument(phase: mmap.mmap) -> None:
@@ -75,7 +83,7 @@ def live(model: Model, folder: Path, phase: mmap.mmap, commands: int, answers: i
     for line in os.fdopen(commands):
         number, what, *arguments = json.loads(line)
         if what == 'ask':
-            query = Query(arguments[1], arguments[0])
+            query = Query(arguments[1], arguments[0], images=shown(model, arguments[1]))
             scheduler.submit(query, on_answer=lambda answer, number=number: done(
                 number, answer.text, answer.error_msg))
         else:

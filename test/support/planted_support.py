@@ -6,11 +6,11 @@ import os
 import socket
 import threading
 
-WAIT = 60.0  # seconds; opening a pipe without care never ends
+from waiting import WAIT
 
 
 def soon(work):
-    """Return what some work returns, or raise what it raises; it must not hang."""
+    """Return what some work returns, or raise what it raises; it must not hang, as a pipe may."""
     future = Future()
 
     def run():

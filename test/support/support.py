@@ -27,6 +27,7 @@ from lfm_ros.serving.turn import Turn
 import numpy as np
 import onnxruntime
 import pytest
+from waiting import WAIT
 
 if device_memory.is_device():  # in a process that a test started
     device_memory.install(setattr)
@@ -39,7 +40,6 @@ DEFAULT = 'lfm2-past-conv'  # runs on every ONNX Runtime that is supported
 NAMES = sorted(p.name for p in MODELS.iterdir() if (p / 'model.onnx').is_file())
 GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 LONG_TEXT = 'Where is the red box on the table near the door, and where is the dock? ' * 4
-WAIT = 60.0  # seconds after which a test that waits for an event has failed
 
 
 from recipes import RECIPES  # noqa: E402, I100
