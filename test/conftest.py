@@ -25,8 +25,17 @@ os.environ['XDG_CACHE_HOME'] = _CACHE.name
 # Before any import of ONNX Runtime, which reads it then.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
+from lfm_ros.engine.grammar import grammar  # noqa: E402
+from lfm_ros.engine.text import template_process  # noqa: E402
+from waiting import PATIENCE  # noqa: E402
+
 collect_ignore_glob = [] if HAS_LAUNCH_TESTING else [f'*/{LAUNCH_TESTS}']
 
+
+# Limits of the package for a machine that is as fast as it is.
+for _limit in ('START_SECONDS', 'COMPILE_SECONDS', 'REPLY_SECONDS'):
+    setattr(grammar, _limit, getattr(grammar, _limit) * PATIENCE)
+template_process.SHARED._seconds *= PATIENCE
 
 # What states do is tried in the memory of the host and, without a device, in that of one.
 BOTH_MEMORIES = (

@@ -49,21 +49,21 @@ JETPACK = 'jetpack6'
 JETPACK_WHEELS = ['onnxruntime==1.23.2', 'numpy==2.2.6']
 PORTABLE_MODEL = 'build/aarch64/portable'
 TIME_LIMIT = 3600  # seconds for one file of tests
-PATIENCE = 20  # how many times longer than elsewhere a test waits for an event
+PATIENCE = 10  # how many times longer than elsewhere a test waits for an event
 
 MAIN_CORE = 'cortex-a76'  # Raspberry Pi 5
 FEW = ('test/engine/test_cpu.py', 'test/engine/test_goldens.py', 'test/prepare/test_portable.py',
        'test/cli/test_cli_doctor.py')
 # What another processor may make different: numbers, taking back, batches, files, kills.
 CHOSEN = {
+    JETPACK: ('test/prepare/test_portable.py',),
     MAIN_CORE: (
-        'test/engine/test_prompt_lookup.py', 'test/engine/test_batch.py',
-        'test/prepare/test_prepared_models.py', 'test/storage/test_kills.py',
-        'test/engine/test_vision.py', 'test/engine/test_capabilities.py', *FEW,
+        *FEW, 'test/storage/test_kills.py', 'test/engine/test_prompt_lookup.py',
+        'test/engine/test_batch.py', 'test/engine/test_capabilities.py',
+        'test/prepare/test_prepared_models.py', 'test/engine/test_vision.py',
         'test/storage/test_old_files.py', 'test/engine/test_buffers.py'),
     'cortex-a72': (*FEW, 'test/engine/test_capabilities.py'),
     'neoverse-n1': FEW,
-    JETPACK: ('test/prepare/test_portable.py',),
 }
 
 # $1: the root, $2: QEMU, $3: the repository, $4: whether binfmt_misc is that of the machine.
@@ -491,7 +491,8 @@ def main() -> int:
     if args.list_files:
         say('\n'.join(all_files()))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the first
+        signal.signal(each, signal.default_int_handler)
     core = args.core or MAIN_CORE
     try:
         if args.run:

@@ -3,5 +3,6 @@
 """How long tests wait for what must come."""
 import os
 
-# Seconds after which what was waited for has failed; more where a machine is emulated.
-WAIT = 60.0 * float(os.environ.get('LFM_ROS_TEST_PATIENCE', '1'))
+# How many times more than elsewhere it may be, where a machine is emulated.
+PATIENCE = float(os.environ.get('LFM_ROS_TEST_PATIENCE', '1'))
+WAIT = 60.0 * PATIENCE  # seconds after which what was waited for has failed
