@@ -35,7 +35,7 @@ test: setup
 	@$(ROS_VENV) run python -m pytest $(ARGS)
 
 test-aarch64:
-	@python="$$(tools/find_python.sh "$(PYTHON)")" && "$$python" tools/test_aarch64.py $(ARGS)
+	@python="$$(tools/find_python.sh "$(PYTHON)")" && "$$python" tools/aarch64.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-jazzy build install log .mypy_cache .pytest_cache

@@ -25,7 +25,7 @@ os.environ['XDG_CACHE_HOME'] = _CACHE.name
 # Before any import of ONNX Runtime, which reads it then.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
-from lfm_ros.engine.grammar import grammar  # noqa: E402
+from lfm_ros.engine.grammar import grammar  # noqa: E402, I100
 from lfm_ros.engine.text import template_process  # noqa: E402
 from waiting import PATIENCE  # noqa: E402
 

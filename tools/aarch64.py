@@ -14,6 +14,7 @@ from concurrent.futures import as_completed
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import fcntl
+from functools import lru_cache
 import hashlib
 import json
 import os
@@ -31,7 +32,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / 'build' / 'aarch64'
 # Count this up when a root made by an older version of this file must be made again.
-LAYOUT = 1
+LAYOUT = 2
 SUITE = 'bookworm'
 KEYRING = Path('/usr/share/keyrings/debian-archive-keyring.gpg')
 PACKAGES = ['python3', 'python3-distutils', 'bash', 'coreutils', 'libgomp1', 'libstdc++6']
@@ -98,16 +99,19 @@ def say(text: str) -> None:
 
 # Which tests there are -----------------------------------------------------------------------
 
-def _imported(file: Path) -> Iterator[str]:
-    """Yield the modules that a file imports when it is imported."""
+@lru_cache(maxsize=None)
+def _imported(file: Path) -> List[str]:
+    """Return the modules that a file imports when it is imported."""
+    found = []
     for node in ast.parse(file.read_text(encoding='utf-8')).body:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+            found += [node.module, *(f'{node.module}.{alias.name}' for alias in node.names)]
+    return found
 
 
+@lru_cache(maxsize=None)
 def _file_of(module: str) -> Optional[Path]:
     """Return the file of a module of this repository."""
     path = module.replace('.', '/')
@@ -144,7 +148,7 @@ def check_machine() -> None:
         raise SetupError(
             f'the emulation is for Linux on x86-64 and this is {platform.system()} on '
             f'{platform.machine()}: on aarch64 run "python3 -m pytest '
-            '$(python3 tools/test_aarch64.py --files)" instead')
+            '$(python3 tools/aarch64.py --files)" instead')
     for program, package in (('apt-get', 'apt'), ('dpkg-deb', 'dpkg'), ('unshare', 'util-linux'),
                              ('chroot', 'coreutils')):
         if shutil.which(program, path=_path()) is None:
@@ -286,8 +290,11 @@ def make_root() -> None:
         (root / new).mkdir(parents=True, exist_ok=True)
         (root / old).symlink_to(new)
     fetch_packages(root, 'arm64', SUITE, PACKAGES, source, log)
-    for folder in ('proc', 'dev', 'sys', 'tmp', 'root'):
+    for folder in ('proc', 'dev', 'sys', 'tmp', 'root', 'etc'):
         (root / folder).mkdir(exist_ok=True)
+    # As scripts of the packages would, which do not run here.
+    (root / 'bin' / 'sh').symlink_to('bash')
+    (root / 'etc' / 'passwd').write_text('root:x:0:0:root:/root:/bin/sh\n')
     packages = root / 'usr' / 'local' / 'lib' / f'python{PYTHON}' / 'dist-packages'
     fetch_wheels(packages, wheels(PYTHON), log)
     fetch_wheels(root / 'opt' / JETPACK, JETPACK_WHEELS, log)
@@ -347,7 +354,7 @@ class Results:
         digest = hashlib.sha256()
         for folder in ('lfm_ros', 'test', 'bench', 'examples', 'config'):
             for file in sorted((ROOT / folder).rglob('*')):
-                if file.is_file() and '__pycache__' not in file.parts:
+                if file.is_file() and not {'__pycache__', 'lint'} & {*file.parts}:
                     digest.update(f'{file}\0'.encode() + file.read_bytes())
         self._sources, self._file = digest.hexdigest(), CACHE / 'results.json'
         self.found: Dict[str, Dict[str, List[float]]] = {}
