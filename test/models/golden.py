@@ -4,6 +4,7 @@
 
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,13 @@ class Golden:
 
 
 def load(name: str) -> Golden:
-    """Return the golden numbers of the fixture `name`."""
-    return Golden(**json.loads((FOLDER / f'{name}.json').read_text()))
+    """Return the golden numbers of the fixture `name`, with the tolerance on this CPU."""
+    found = Golden(**json.loads((FOLDER / f'{name}.json').read_text()))
+    if 'fp16' in name and 'asimdhp' in Path('/proc/cpuinfo').read_text():
+        # Products of float16 are added up in float32; in float16 by the kernels of ONNX Runtime
+        # for ARM cores with such arithmetic.
+        found = replace(found, tolerance=1.5 * found.tolerance)
+    return found
 
 
 def compute(model: Any, ids: list[int], avoid: set[int], tolerance: float) -> Golden:

@@ -3,8 +3,8 @@
 """What several test files share: fixture models, the command, a runner that fails on command."""
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import lru_cache
-import json
 import os
 from pathlib import Path
 import subprocess
@@ -42,7 +42,8 @@ GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 LONG_TEXT = 'Where is the red box on the table near the door, and where is the dock? ' * 4
 
 
-from recipes import RECIPES  # noqa: E402, I100
+from golden import load  # noqa: E402, I100
+from recipes import RECIPES  # noqa: E402
 
 
 def folder(name: str = DEFAULT) -> Path:
@@ -66,7 +67,7 @@ def _open_model(_: str | None, name: str, **options: Any) -> Model:
 
 def golden(name: str) -> dict[str, Any]:
     """Return the golden numbers of a fixture."""
-    return json.loads((MODELS / 'goldens' / f'{name}.json').read_text())
+    return asdict(load(name))
 
 
 def log_probabilities(model: Model, ids: list[int], sizes: list[int]) -> list[float]:
