@@ -29,7 +29,12 @@ import threading
 import time
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from ros_venv import ROOT
+from ros_venv import run_logged
+from ros_venv import say
+from ros_venv import SetupError
+from ros_venv import stage
+
 CACHE = ROOT / 'build' / 'aarch64'
 # Count this up when a root made by an older version of this file must be made again.
 LAYOUT = 2
@@ -86,15 +91,6 @@ mount --bind "$repository" "$root/tmp/lfm_ros"
 chroot "$root" /usr/bin/env -C /tmp/lfm_ros "$@" &
 wait $! || exit $?
 """
-
-
-class SetupError(Exception):
-    """Why the tests cannot run, and what to do, in one sentence."""
-
-
-def say(text: str) -> None:
-    """Print a line at once, also where the output is a pipe."""
-    print(text, flush=True)
 
 
 # Which tests there are -----------------------------------------------------------------------
@@ -183,23 +179,15 @@ def mirror() -> str:
                      'in DEBIAN_MIRROR=http://.../debian make test-aarch64')
 
 
-def run_logged(title: str, command: List[str], log: Path) -> None:
-    """Run a command with its output in a file, and say how long it took."""
-    say(f'{title} ...')
-    start = time.monotonic()
-    with open(log, 'ab') as output:
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output,
-                              stderr=subprocess.STDOUT).returncode
-    if code:
-        for line in log.read_text(errors='replace').splitlines()[-8:]:
-            say(f'  | {line}')
-        raise SetupError(f'{title} failed: check the network, then run this again (all of its '
-                         f'output: {log.relative_to(ROOT)})')
-    say(f'  done in {time.monotonic() - start:.0f} s')
+def logged(title: str, command: List[str]) -> None:
+    """Do a step of the setup, with its output in a file."""
+    with stage(title):
+        run_logged(command, CACHE / 'setup.log', dict(os.environ),
+                   f'{title} failed: check the network, then run this again')
 
 
 def fetch_packages(place: Path, arch: str, suite: str, packages: List[str], source: str,
-                   log: Path, alone: bool = False) -> None:
+                   alone: bool = False) -> None:
     """Unpack packages of Debian, with all they need, into a folder; nothing is installed."""
     apt = place.with_name(f'apt-{arch}')
     for folder in ('lists/partial', 'cache/archives/partial', 'parts', 'state'):
@@ -215,14 +203,14 @@ def fetch_packages(place: Path, arch: str, suite: str, packages: List[str], sour
         'APT::Architecture': arch, 'APT::Architectures': arch, 'APT::Sandbox::User': '',
         'APT::Install-Recommends': 'false', 'Acquire::Languages': 'none'}
     command = ['apt-get', '-q', '-y', *(f'-o{key}={value}' for key, value in options.items())]
-    run_logged(f'looking for packages of {suite} for {arch}', [*command, 'update'], log)
+    logged(f'looking for packages of {suite} for {arch}', [*command, 'update'])
     if alone:
-        run_logged(f'fetching {packages[0]}', [
+        logged(f'fetching {packages[0]}', [
             '/bin/sh', '-c', 'cd "$0" && "$@"', str(apt / 'cache' / 'archives'), *command,
-            'download', *packages], log)
+            'download', *packages])
     else:
-        run_logged(f'fetching {" ".join(packages)}', [
-            *command, 'install', '--download-only', *packages], log)
+        logged(f'fetching {" ".join(packages)}', [
+            *command, 'install', '--download-only', *packages])
     place.mkdir(parents=True, exist_ok=True)
     for file in sorted((apt / 'cache' / 'archives').glob('*.deb')):
         subprocess.run(['dpkg-deb', '-x', str(file), str(place)], check=True)
@@ -253,13 +241,13 @@ class _Version(str):
         return not self < other
 
 
-def fetch_wheels(target: Path, packages: List[str], log: Path) -> None:
+def fetch_wheels(target: Path, packages: List[str]) -> None:
     """Unpack wheels for aarch64 into a folder."""
-    run_logged(f'fetching {len(packages)} wheels for {target.name}', [
+    logged(f'fetching {len(packages)} wheels for {target.name}', [
         sys.executable, '-m', 'pip', 'install', '--no-input', '--disable-pip-version-check',
         '--no-deps', '--no-compile', '--only-binary=:all:', '--implementation', 'cp',
         '--python-version', PYTHON, *(f'--platform={name}' for name in PLATFORMS),
-        '--target', str(target), *packages], log)
+        '--target', str(target), *packages])
 
 
 def recipe() -> str:
@@ -275,29 +263,22 @@ def make_root() -> None:
         return
     check_machine()
     source = mirror()
-    for name in ('made', 'root', 'qemu', 'new', 'new-qemu'):
-        shutil.rmtree(CACHE / name, ignore_errors=True)
     note.unlink(missing_ok=True)
-    log = CACHE / 'setup.log'
-    log.unlink(missing_ok=True)
-    fetch_packages(CACHE / 'new-qemu', 'amd64', QEMU_SUITE, [QEMU_PACKAGE], source, log,
-                   alone=True)
-    shutil.copy(CACHE / 'new-qemu' / 'usr' / 'bin' / 'qemu-aarch64', CACHE / 'qemu-aarch64')
-    shutil.rmtree(CACHE / 'new-qemu')
-    root = CACHE / 'root'
-    shutil.rmtree(root, ignore_errors=True)
-    for old, new in (('bin', 'usr/bin'), ('sbin', 'usr/sbin'), ('lib', 'usr/lib')):
-        (root / new).mkdir(parents=True, exist_ok=True)
-        (root / old).symlink_to(new)
-    fetch_packages(root, 'arm64', SUITE, PACKAGES, source, log)
+    root, qemu = CACHE / 'root', CACHE / 'new-qemu'
+    for folder in (root, qemu):
+        shutil.rmtree(folder, ignore_errors=True)
+    fetch_packages(qemu, 'amd64', QEMU_SUITE, [QEMU_PACKAGE], source, alone=True)
+    shutil.copy(qemu / 'usr' / 'bin' / 'qemu-aarch64', CACHE / 'qemu-aarch64')
+    shutil.rmtree(qemu)
+    fetch_packages(root, 'arm64', SUITE, PACKAGES, source)
     for folder in ('proc', 'dev', 'sys', 'tmp', 'root', 'etc'):
         (root / folder).mkdir(exist_ok=True)
     # As scripts of the packages would, which do not run here.
     (root / 'bin' / 'sh').symlink_to('bash')
     (root / 'etc' / 'passwd').write_text('root:x:0:0:root:/root:/bin/sh\n')
     packages = root / 'usr' / 'local' / 'lib' / f'python{PYTHON}' / 'dist-packages'
-    fetch_wheels(packages, wheels(PYTHON), log)
-    fetch_wheels(root / 'opt' / JETPACK, JETPACK_WHEELS, log)
+    fetch_wheels(packages, wheels(PYTHON))
+    fetch_wheels(root / 'opt' / JETPACK, JETPACK_WHEELS)
     note.write_text(recipe())
 
 
@@ -413,10 +394,9 @@ def log_of(core: str, piece: str) -> Path:
 def prepare_portable(private: bool) -> None:
     """Prepare the model that the ONNX Runtime of a Jetson is to open, with a newer one."""
     shutil.rmtree(ROOT / PORTABLE_MODEL, ignore_errors=True)
-    (CACHE / 'setup.log').touch()
-    run_logged('preparing a portable model', emulated('neoverse-n1', [
+    logged('preparing a portable model', emulated('neoverse-n1', [
         'python3', '-m', 'lfm_ros.cli.main', 'prepare', 'test/models/lfm2-int4', PORTABLE_MODEL,
-        '--portable'], private), CACHE / 'setup.log')
+        '--portable'], private))
 
 
 def run_pieces(work: List[Tuple[str, str]], private: bool, jobs: int) -> int:
