@@ -147,7 +147,7 @@ class Chat:
 
 
 def _turns_of(store: MissionStore, name: str) -> Sequence[Any]:
-    """Return the turns of a mission; one that nobody has begun has none."""
+    """Return the turns of a mission, none if it has not begun."""
     return store.get(name).turns if name in store else ()
 
 

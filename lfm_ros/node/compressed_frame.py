@@ -6,12 +6,10 @@ from __future__ import annotations
 import re
 
 from lfm_ros.engine.vision.colours import demosaic
-from lfm_ros.engine.vision.image import decode_values
 from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.engine.vision.image import invalid
 from lfm_ros.engine.vision.image_file import name_of
 from lfm_ros.engine.vision.mono16 import AUTO
-from lfm_ros.engine.vision.mono16 import from_16_bits
 from lfm_ros.node.frames import BAYER
 import numpy as np
 from sensor_msgs.msg import CompressedImage
@@ -59,9 +57,5 @@ class CompressedFrame(EncodedImage):
         """Return its pixels, see :class:`lfm_ros.engine.vision.image.ImageSource`."""
         if not self._mosaic:
             return super().pixels()
-        values = decode_values(self.data)
-        if values.ndim == 3:
-            return values
-        if values.dtype == np.uint16:
-            values, self.notice = from_16_bits(values, self.mono16_range)
-        return demosaic(values, self._mosaic)
+        values = self.decode()
+        return values if values.ndim == 3 else demosaic(values, self._mosaic)

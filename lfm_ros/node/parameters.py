@@ -49,7 +49,7 @@ def declare(node: Node) -> None:
         if wanted.value is None:
             raise InvalidParameterValueException(
                 spec.name, None, f'{spec.name} has no value: give it one, or leave it out')
-        empty = _is_empty(wanted.value)  # rclpy would take it for a list of bytes
+        empty = _plain(wanted.value) == []  # rclpy would take it for a list of bytes
         node.declare_parameter(spec.name, default, spec.descriptor(), ignore_override=empty)
         if empty and not (result := node.set_parameters([wanted])[0]).successful:
             raise InvalidParameterValueException(spec.name, [], result.reason)
@@ -74,7 +74,7 @@ def accept(parameter: Parameter) -> Parameter:
     if spec is None:
         return parameter
     kind = type(spec.default)
-    if kind is list and (value is None or _is_empty(value)):
+    if kind is list and _plain(value) in (None, []):
         numbers = isinstance(spec.default[0], int)
         return Parameter(parameter.name, Parameter.Type.INTEGER_ARRAY if numbers
                          else Parameter.Type.STRING_ARRAY, [])
@@ -88,15 +88,9 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (array, tuple)) else value
 
 
-def _is_empty(value: Any) -> bool:
-    """Return whether a value is a list with nothing in it."""
-    return not isinstance(value, (str, bytes)) and isinstance(value, (Sequence, array)) \
-        and not len(value)
-
-
 def _warn_of_unknown(node: Node) -> None:
     """Name what was given and counts for nothing, with what may be meant."""
-    known = [*BY_NAME, *(name for name in node._parameters if name not in BY_NAME)]
+    known = list(node._parameters)
     for name in node._parameter_overrides:
         if name in known or name.startswith('qos_overrides.'):
             continue
@@ -118,7 +112,7 @@ def check_changes(node: Node, parameters: Sequence[Parameter], configured: bool)
             _plain(_value(node, parameter.name)) == _plain(parameter.value)
         if spec is None or same:  # a parameter file may be loaded again
             continue
-        if _is_empty(parameter.value) and spec.name == 'model.providers':
+        if _plain(parameter.value) == [] and spec.name == 'model.providers':
             return 'model.providers is empty: name a provider, or auto for the fastest one'
         if configured and not spec.live:
             return f'{spec.name} is read at configure: deactivate and clean up the node first'

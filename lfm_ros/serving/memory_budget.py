@@ -102,7 +102,7 @@ def mission_budget(model: Model, budget_mb: int, shared_device_bytes: int = 0) -
 
 
 def _automatic(taken: int, least: int) -> int:
-    """Return the bytes that states may take when nobody has set a budget."""
+    """Return the bytes that states may take when no budget is set."""
     free = available_bytes()
     if free is None:
         _log.warning('the available memory is not known here, so missions have no memory limit: '

@@ -150,7 +150,7 @@ class DurableLog:
                 return True
             if self.durability_error and self._file:
                 return self._reopen(self._file)
-        except LfmError as error:  # somebody else was faster, say
+        except LfmError as error:  # another process has taken the folder, say
             self.durability_error = error.message
         except (sqlite3.Error, OSError):
             pass

@@ -64,23 +64,27 @@ class OfflineMissions:
         self._cipher = cipher
         self._read_only = purpose == READ
         log = folder / cipher.named(LOG_FILE)
-        try:
-            if purpose == MAKE:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if folder.is_dir():
-                cipher.check(os.listdir(folder), LOG_FILE, folder)
-            if purpose != MAKE and not log.is_file():
-                raise LfmError(ErrorCode.INVALID_VALUE, f'there are no missions in {folder}: give '
-                               'the folder that is missions.dir of the node')
-        except OSError as error:
-            raise cannot_use(folder, error) from error
-        check_permissions(folder)
         with ExitStack() as stack:
-            if not self._read_only:
-                stack.callback(_lock(folder).release)
+            try:
+                self._check(purpose, log)
+                if not self._read_only:
+                    stack.callback(FolderLock(folder).release)
+            except OSError as error:
+                raise cannot_use(folder, error) from error
             self._log = MissionLog(log, self._read_only, cipher)
             stack.callback(self._log.close)
             self._stack = stack.pop_all()
+
+    def _check(self, purpose: int, log: Path) -> None:
+        folder = self.folder
+        if purpose == MAKE:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.is_dir():
+            self._cipher.check(os.listdir(folder), LOG_FILE, folder)
+        if purpose != MAKE and not log.is_file():
+            raise LfmError(ErrorCode.INVALID_VALUE, f'there are no missions in {folder}: give '
+                           'the folder that is missions.dir of the node')
+        check_permissions(folder)
 
     def __enter__(self) -> OfflineMissions:
         """Return this."""
@@ -189,10 +193,3 @@ class OfflineMissions:
         for chain in filter(None, chains):
             if chain[-1][0].path not in kept:
                 states.discard(chain[-1][0])
-
-
-def _lock(folder: Path) -> FolderLock:
-    try:
-        return FolderLock(folder)
-    except OSError as error:
-        raise cannot_use(folder, error) from error

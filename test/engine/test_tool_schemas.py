@@ -3,7 +3,6 @@
 """Tools and schemas as others write them: taken as they are meant, or refused by name."""
 import json
 
-from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
 from lfm_ros.engine.text.call_schema import CallSchema
 from lfm_ros.engine.text.python_names import in_python
@@ -15,10 +14,10 @@ from lfm_ros.engine.text.tools import to_json
 from lfm_ros.engine.text.tools import Tool
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-import numpy as np
 import pytest
 from support import compiled
 from support import open_model
+from support import write_at_random
 
 WAYPOINT = {'type': 'object', 'properties': {'waypoint': {'type': 'integer'}},
             'required': ['waypoint']}
@@ -43,18 +42,8 @@ def calls_of(tools, name='lfm2', count=12, choice='required'):
     grammar = compiled(model, GrammarSource.of_tools(model.tool_format, tools, choice))
     found = []
     for seed in range(count):
-        chance = np.random.default_rng(seed)
-        matcher, ids = GrammarMatcher.of(grammar), []
-        while not matcher.complete and len(ids) < 400:
-            logits = chance.normal(size=model.vocabulary).astype(np.float32)
-            logits[[*model.end_ids, model.tool_format.end, *map(model.tokenizer.id_of, ')}]"')]] \
-                += 2
-            matcher.mask(logits)
-            ids.append(int(logits.argmax()))
-            if ids[-1] in model.end_ids:
-                break
-            matcher.push(ids[-1])
-            ids += matcher.forced()
+        likely = [*model.end_ids, model.tool_format.end, *map(model.tokenizer.id_of, ')}]"')]
+        ids = write_at_random(model, grammar, seed, likely, 2, 400)
         reader = ToolCallParser(model.tokenizer.stream(), model.tool_format, tools)
         for token in ids:
             reader.push(token)

@@ -34,6 +34,7 @@ from support import MODELS
 from support import open_model
 from support import snapshot
 from support import WAIT
+from support import write_at_random
 
 GO = Tool('go', 'Drive to a waypoint.', json.dumps({
     'type': 'object', 'required': ['waypoint'], 'properties': {
@@ -174,17 +175,8 @@ def test_calls_under_the_grammar_are_always_well_formed(name, choice):
     schemas = {tool.name: tool.schema for tool in TOOLS}
     seen = set()
     for seed in range(40):
-        chance = np.random.default_rng(seed)
-        matcher, ids = GrammarMatcher.of(compiled(model, source)), []
-        while not matcher.complete and len(ids) < 300:
-            logits = chance.normal(size=model.vocabulary).astype(np.float32)
-            logits[[model.tool_format.begin, *model.end_ids]] += 3
-            matcher.mask(logits)
-            ids.append(int(logits.argmax()))
-            if ids[-1] in model.end_ids:
-                break
-            matcher.push(ids[-1])
-            ids += matcher.forced()
+        likely = [model.tool_format.begin, *model.end_ids]
+        ids = write_at_random(model, compiled(model, source), seed, likely, 3, 300)
         reader = ToolCallParser(model.tokenizer.stream(), model.tool_format, TOOLS)
         text = ''.join(map(reader.push, ids)) + reader.flush()
         assert len(ids) < 300 or not reader.tool_calls or choice == 'required'

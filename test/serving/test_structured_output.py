@@ -6,7 +6,6 @@ import random
 import re
 
 from lfm_ros.engine.decoding.prompt_lookup import PromptLookup
-from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
@@ -34,6 +33,7 @@ from support import GREEDY
 from support import log_probabilities
 from support import open_model
 from support import WAIT
+from support import write_at_random
 
 PLACE = json.dumps({
     'type': 'object', 'additionalProperties': False, 'required': ['action', 'place'],
@@ -246,15 +246,8 @@ def test_a_form_is_compiled_once(scheduler):
 def test_every_model_family_keeps_to_a_form():
     for name in ('lfm2-odd', 'qwen3', 'llama', 'phi', 'lfm2-moe', 'lfm2-int4'):
         model = open_model(name)
-        matcher = GrammarMatcher.of(compiled(model, GrammarSource.of(ResponseFormat(PLACE))))
-        chance, logits = np.random.default_rng(1), np.zeros(model.vocabulary, np.float32)
-        ids = []
-        while not matcher.complete:
-            logits[:] = chance.normal(size=model.vocabulary)
-            matcher.mask(logits)
-            ids.append(int(logits.argmax()))
-            matcher.push(ids[-1])
-            ids += matcher.forced()
+        ids = write_at_random(
+            model, compiled(model, GrammarSource.of(ResponseFormat(PLACE))), seed=1)
         assert valid(json.loads(model.tokenizer.decode(ids)), json.loads(PLACE)), name
 
 

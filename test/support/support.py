@@ -3,6 +3,7 @@
 """What several test files share: fixture models, the command, a runner that fails on command."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 import os
@@ -17,6 +18,7 @@ from lfm_ros.conversation.transcript import tokens_in
 from lfm_ros.engine.chunks import BATCHED
 from lfm_ros.engine.decoding.limits import Limits
 from lfm_ros.engine.grammar.grammar import Grammar
+from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
@@ -117,6 +119,27 @@ def compiled(model: Model, source: GrammarSource) -> Grammar:
     while not model.grammars.advance(grammar):
         grammar.poll(WAIT)
     return grammar
+
+
+def write_at_random(model: Model, grammar: Grammar, seed: int, likely: Sequence[int] = (),
+                    more: float = 0.0, most: int = 1000) -> list[int]:
+    """
+    Return tokens that a model writes at random under a grammar.
+
+    :param likely: tokens whose logits are larger, by ``more``.
+    """
+    chance, ids = np.random.default_rng(seed), list[int]()
+    matcher = GrammarMatcher.of(grammar)
+    while not matcher.complete and len(ids) < most:
+        logits = chance.normal(size=model.vocabulary).astype(np.float32)
+        logits[list(likely)] += more
+        matcher.mask(logits)
+        ids.append(int(logits.argmax()))
+        if ids[-1] in model.end_ids:
+            break
+        matcher.push(ids[-1])
+        ids += matcher.forced()
+    return ids
 
 
 def new_mission(model: Model, *prompts: str, system: str = 'You are a robot.') -> Mission:

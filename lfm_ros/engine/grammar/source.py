@@ -54,12 +54,12 @@ class GrammarSource:
         :param choice: see :meth:`ToolCallFormat.grammar`.
         :raises LfmError: INVALID_TOOL.
         """
-        parts = []
-        for name, call in tool_format.schemas(tools, choice).items():
+        parts, schemas = [], tool_format.schemas(tools, choice)
+        for name, call in schemas.items():
             parts += [(f'the parameter {told} of the tool {name}', call.argument(told))
                       for told in call.arguments['properties']]
             parts.append((f'the tool {name}', call.in_json))
-        return cls(TOOLS, json.dumps({'grammar': tool_format.grammar(tools, choice),
+        return cls(TOOLS, json.dumps({'grammar': tool_format.grammar(tools, choice, schemas),
                                       'parts': parts}, ensure_ascii=False), 'tools')
 
 

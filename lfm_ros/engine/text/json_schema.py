@@ -83,8 +83,8 @@ def for_grammar(schema: Any) -> Any:
     """
     Return a schema that allows the same and of which a grammar can be made.
 
-    Formats that nobody knows are annotations. ``oneOf`` is ``anyOf`` where its options exclude
-    each other, also where they are references.
+    Unknown formats are annotations. ``oneOf`` becomes ``anyOf`` where its options exclude each
+    other, references included.
     """
     root = schema = without_nulls(schema)
 

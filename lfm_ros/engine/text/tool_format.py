@@ -91,17 +91,19 @@ class ToolCallFormat:
         _check_length(list(found.values()))
         return found
 
-    def grammar(self, tools: Sequence[Tool], choice: str) -> str:
+    def grammar(self, tools: Sequence[Tool], choice: str,
+                schemas: dict[str, CallSchema] | None = None) -> str:
         """
         Return the Lark grammar of an answer whose calls are well formed.
 
         :param choice: auto, none, required, or the name of the only tool that must be called.
+        :param schemas: what :meth:`schemas` gives, where that was asked already.
         :raises LfmError: INVALID_TOOL, when it would be too long.
         """
         free = '/(.|\\n)*/'
         if self.text_control_ids:
             free = f'({free} | ' + ' | '.join(f'<[{i}]>' for i in self.text_control_ids) + ')*'
-        calls = list(self.schemas(tools, choice).values())
+        calls = list((self.schemas(tools, choice) if schemas is None else schemas).values())
         if not calls:
             return f'start: {free}'
         named = any(tool.name == choice for tool in tools)

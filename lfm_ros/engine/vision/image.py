@@ -91,10 +91,19 @@ class EncodedImage:
 
     def pixels(self) -> np.ndarray:
         """Return its pixels, see :class:`ImageSource`."""
+        values = self.decode()
+        return values.reshape(*values.shape[:2], -1)
+
+    def decode(self) -> np.ndarray:
+        """
+        Return its pixels, 16 bits as 8.
+
+        :returns: uint8 RGB ``[height, width, 3]``, or grey ``[height, width]``.
+        """
         values = decode_values(self.data)
         if values.dtype == np.uint16:
             values, self.notice = mono16.from_16_bits(values, self.mono16_range)
-        return values.reshape(*values.shape[:2], -1)
+        return values
 
 
 @dataclass(frozen=True)
@@ -214,18 +223,21 @@ def encode(pixels: np.ndarray) -> bytes:
 
 def memory_for(width: int, height: int) -> int:
     """Return about how many bytes it takes to decode and resize an image; 0: it is refused."""
-    too_large = width * height > MAX_PIXELS or max(width, height) > MAX_SIDE
-    return 0 if too_large else PIXEL_MEMORY * width * height
+    return 0 if _is_too_large(width, height) else PIXEL_MEMORY * width * height
 
 
 def check_size(width: int, height: int) -> None:
     """Refuse an image that is empty, or larger than a camera's."""
     if width < 1 or height < 1:
         raise invalid(f'an image is {width} x {height} pixels: send one that is not empty')
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    if _is_too_large(width, height):
         raise invalid(f'an image is {width} x {height} pixels and may have '
                       f'{MAX_PIXELS // 1_000_000} million, {MAX_SIDE} along a side: send a '
                       'smaller one')
+
+
+def _is_too_large(width: int, height: int) -> bool:
+    return width * height > MAX_PIXELS or max(width, height) > MAX_SIDE
 
 
 def invalid(message: str) -> LfmError:

@@ -18,7 +18,7 @@ MIN_VALUES = 256  # fewer values than that would be noise made visible
 
 def parse_range(values: Sequence[int] | None) -> tuple[int, int]:
     """
-    Return the limits that somebody has set; nothing, and 0 and 0: :data:`AUTO`.
+    Return the limits as they were set; :data:`AUTO` for none, or for 0 and 0.
 
     :raises LfmError: INVALID_VALUE.
     """
