@@ -1,6 +1,7 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """A model folder that cannot work is refused with a code and one sentence that names the file."""
+from dataclasses import fields
 import json
 import random
 import shutil
@@ -12,6 +13,7 @@ from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.runtime.signature import read_signature
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.serving.answer import Answer
 import onnx
 import pytest
 from support import assert_one_line
@@ -236,8 +238,10 @@ def test_lfm_refuses_a_bad_folder_with_status_2_and_one_line(name, tmp_path):
     assert done.returncode == 2
     assert_one_line(done.stderr, word, 'lfm ask: ')
     if done.stdout:
-        assert json.loads(done.stdout) == {
+        found = json.loads(done.stdout)  # the fields of Response, as with an answer
+        assert {name: found[name] for name in ('error_code', 'error_msg')} == {
             'error_code': ErrorCode[code], 'error_msg': done.stderr[len('lfm ask: '):].rstrip()}
+        assert set(found) == {field.name for field in fields(Answer)}
 
 
 @pytest.mark.parametrize('name', ['../other/model.onnx', '/tmp/model.onnx', 'a/../../model.onnx'])
