@@ -8,10 +8,12 @@ Every row compares in turn, in one run; ratios are medians of the rounds. Withou
 runs on the CPU with states in OrtValues of the host: that tries the code, and its speeds say
 nothing about a GPU.
 
-    python bench/gpu.py MODEL [--q4 MODEL] [--provider CUDAExecutionProvider] [--json FILE]
+    python bench/gpu.py [--folder FOLDER | --model MODEL] [--parts decode,...] [--json FILE]
 
-MODEL is an export as onnxruntime-genai makes it, so that it can run it, too; bench/make_models.py
-makes one with random weights: python bench/make_models.py 350m --formats int4 --out FOLDER
+FOLDER keeps the models that are made: LFM2-350M in int4, random weights, as onnxruntime-genai's
+builder exports it for CUDA and for the CPU (that one computes in fp32, as published q4 files do),
+and, for the part ``vision``, one of the shape of LFM2-VL-450M. That needs what
+test/models/requirements.txt lists.
 """
 from __future__ import annotations
 
@@ -20,18 +22,23 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import closing
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
+import io
 import json
 from pathlib import Path
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from drivers.process import DriverProcess  # noqa: E402
+import forms  # noqa: E402, I100
 from lfm_ros.conversation.mission import Mission  # noqa: E402
 from lfm_ros.engine import opening  # noqa: E402, I100
 from lfm_ros.engine.decoding.generation import Generation  # noqa: E402
@@ -46,14 +53,22 @@ from lfm_ros.engine.runtime.execution_provider import memory_of  # noqa: E402
 from lfm_ros.engine.sampling import Sampling  # noqa: E402
 from lfm_ros.prepare.folder import prepare as prepare_folder  # noqa: E402
 from lfm_ros.prepare.folder import PrepareOptions  # noqa: E402
+from lfm_ros.prepare.manifest import read_manifest  # noqa: E402
 from lfm_ros.prepare.open_model import open_prepared  # noqa: E402
 from lfm_ros.serving.mission_store import MissionStore  # noqa: E402
+from lfm_ros.serving.query import Query  # noqa: E402
+from lfm_ros.serving.query import RequestDefaults  # noqa: E402
 from lfm_ros.serving.retention import RetentionPolicy  # noqa: E402
+from lfm_ros.serving.scheduler import Scheduler  # noqa: E402
 from lfm_ros.storage.storage import Storage  # noqa: E402
+import looking  # noqa: E402
 import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
+from PIL import Image  # noqa: E402
 import together  # noqa: E402
 
+BENCH = Path(__file__).resolve().parent
+PARTS = ('decode', 'prefill', 'forms', 'promises', 'q4', 'clients', 'budget', 'vision')
 GREEDY = Sampling(temperature=0.0, min_p=0.0, repetition_penalty=1.0, seed=1)
 CARD = Sampling(seed=1)
 MB = 1 << 20
@@ -72,11 +87,12 @@ class Bench:
         self.providers = [arguments.provider] + ([CPU] if arguments.provider != CPU else [])
         self.context = max(arguments.histories) + 1024
         self.rows: dict[str, Any] = {}
+        self.all_rows = self.rows
         self.memory = memory_of(self.providers, {})
-        self.path = arguments.model
+        self.path = str(arguments.model)
         if not self.memory.on_device:
             self.path = str(Path(arguments.work) / 'model')
-            prepare_folder(arguments.model, Path(self.path), '', PrepareOptions(lanes=1))
+            prepare_folder(str(arguments.model), Path(self.path), '', PrepareOptions(lanes=1))
             opening.memory_of = lambda *_: DeviceMemory('cpu', 0, [CPU])  # type: ignore
         self.free_before = self.memory.free_bytes()
         started = time.perf_counter()
@@ -117,11 +133,13 @@ class Bench:
             logits = self.model.runner.run(state, chunk)[-1].copy()
         return state, logits
 
-    def write(self, state: Any, logits: np.ndarray, sampling: Sampling, tokens: int) -> float:
+    def write(self, state: Any, logits: np.ndarray, sampling: Sampling, tokens: int,
+              model: Model | None = None) -> float:
         """Return the tokens per second of an answer, after its first ones."""
         mark = state.mark()
         warm = 10  # a run is captured, and memory found
-        answer = Generation(self.model, state, sampling, Limits(tokens + warm, ['no such text']))
+        answer = Generation(model or self.model, state, sampling,
+                            Limits(tokens + warm, ['no such text']))
         steps = answer.steps(logits.copy(), [])
         for _ in range(warm):
             next(steps)
@@ -225,9 +243,87 @@ class Bench:
         with suppress(SystemExit):
             self.rows['clients through the scheduler'] = {
                 row['clients']: row['writing_ratio'] for row in together.measure(
-                    argparse.Namespace(model=self.arguments.model, history=512, tokens=48,
+                    argparse.Namespace(model=str(self.arguments.model), history=512, tokens=48,
                                        rounds=3, long=600, threads=0, cache_dir=None,
                                        providers=self.providers))['clients']}
+
+    def forms(self) -> None:
+        """Measure answers that are held to a JSON schema, against free text."""
+        scheduler = Scheduler(MissionStore(self.model), defaults=RequestDefaults(CARD, 256))
+        try:
+            self.rows['ms per token, with a form'] = forms.time_tokens(
+                scheduler, self.arguments.rounds, 2 * self.arguments.tokens)['ms_per_token']
+        finally:
+            scheduler.stop()
+
+    def q4(self) -> None:
+        """Measure an export with fp32 activations, which is converted to fp16 for a GPU."""
+        if not (self.arguments.q4 and self.memory.on_device):
+            return
+        options = ModelOptions(providers=self.providers, context_length=1024, prompt_lookup=False)
+        model = open_prepared(str(self.arguments.q4), options)
+        model.end_ids = frozenset()
+        assert model.options.prepared
+        state, logits = model.new_state(), np.zeros(0)
+        for chunk in model.chunks(self.ids(512)):
+            logits = model.runner.run(state, chunk)[-1].copy()
+        rates = [self.write(state, logits, GREEDY, self.arguments.tokens, model)
+                 for _ in range(self.arguments.rounds)]
+        self.rows['q4 with fp32 activations'] = {
+            'tokens/s behind 512': round(statistics.median(rates), 1),
+            'captured': model.runner.capabilities.captured,
+            **read_manifest(model.options.prepared).get('change', {}).get('float16', {})}
+
+    def budget(self) -> None:
+        """Use many missions in turn, of which the device may hold four; watch its memory."""
+        length, missions = 1000, self.arguments.missions
+        model = self.open(2048)
+        each = model.new_state().nbytes_at(length + 300)
+        limit = int(4.5 * each)
+        before, most = self.device_mb(), 0.0
+        with tempfile.TemporaryDirectory() as place, \
+                closing(Storage(Path(place), model)) as storage:
+            store = MissionStore(model, '', RetentionPolicy(
+                max_missions=missions + 1, device_bytes_limit=limit, overflow='forget'), storage)
+            scheduler = Scheduler(store, defaults=RequestDefaults(CARD, 8))
+            try:
+                first = 'mission 0'
+                together.answered([scheduler.submit(
+                    Query(together.text_of(model, length - 100), first))])
+                for number in range(1, missions):
+                    scheduler.submit_job(partial(store.fork, first, f'mission {number}')).result()
+                order = np.random.default_rng(1).permutation(missions)
+                for number in order:
+                    together.answered([scheduler.submit(Query('Where?', f'mission {number}'))])
+                    most = max(most, self.device_mb() or 0.0)
+                resident = sum(info.resident for info in store.list())
+            finally:
+                scheduler.stop()
+            self.rows['budget of the device'] = {
+                'missions': missions, 'limit MB': round(limit / MB, 1),
+                'of states at the end MB': round(store.memory.device_nbytes / MB, 1),
+                'device MB before': before, 'device MB at most': most, 'in memory': resident}
+
+    def vision(self) -> None:
+        """Measure a picture from its bytes to the first token, by stage, against the CPU."""
+        if not self.arguments.seeing:
+            return
+        with io.BytesIO() as file:
+            Image.fromarray(np.random.default_rng(1).integers(
+                0, 256, (15, 20, 3), np.uint8)).resize((640, 480)).save(file, 'JPEG')
+            data = file.getvalue()
+        models = {name: open_prepared(str(self.arguments.seeing), ModelOptions(
+            providers=providers, context_length=2048, prompt_lookup=False))
+            for name, providers in (('device', self.providers), ('CPU', [CPU]))}
+        found: dict[str, list[list[float]]] = {name: [] for name in models}
+        for number in range(self.arguments.rounds + 1):
+            for name, model in models.items():
+                seconds = looking.measure(model, data)
+                if number:
+                    found[name].append(seconds)
+        self.rows['640x480 JPEG to the first token, ms'] = {name: {
+            step: round(1000 * statistics.median(run[place] for run in some), 1)
+            for place, step in enumerate(looking.STEPS)} for name, some in found.items()}
 
     def promises(self) -> None:
         """Try that answers stay equal, whatever is done with a state in between."""
@@ -354,36 +450,69 @@ def show(rows: dict[str, Any]) -> None:
             print(f'  {key!s:<28} {text}')
 
 
+def make_models(folder: Path, with_vision: bool) -> tuple[Path, Path, Path]:
+    """Make the models that are not there yet; the exporters are not needed where all are."""
+    model, q4, seeing = folder / '350m/int4-cuda', folder / '350m/int4-32', folder / 'vl-450m'
+    if not (model / 'model.onnx').is_file() or not (q4 / 'model.onnx').is_file():
+        from formats.checkpoint import make_checkpoint
+        from formats.checkpoint import SHAPES
+        from formats.onnx_export import export_onnx
+        checkpoint = folder / '350m/checkpoint'
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        make_checkpoint(SHAPES['350m'], checkpoint)
+        for target in (model, q4):
+            export_onnx(checkpoint, target, target.name)
+    if with_vision and not (seeing / 'model.onnx').is_file():
+        subprocess.run([sys.executable, str(BENCH / 'random_vision_model.py'), str(seeing)],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return model, q4, seeing
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument('model')
+    parser.add_argument('--folder', type=Path, help='for the models; default: one that goes away')
+    parser.add_argument('--model', type=Path, help='measure this one instead')
+    parser.add_argument('--q4', type=Path, help='the same model with fp32 activations')
+    parser.add_argument('--seeing', type=Path, help='a model that sees')
+    parser.add_argument('--parts', default=','.join(PARTS), help='default: %(default)s')
     parser.add_argument('--provider', default=CUDA if CUDA in available_providers() else CPU)
     parser.add_argument('--histories', type=lambda text: [int(n) for n in text.split(',')],
                         default=[512, 8192, 32000])
     parser.add_argument('--tokens', type=int, default=64)
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--missions', type=int, default=200)
     parser.add_argument('--json', type=Path)
     arguments = parser.parse_args(given)
+    parts = arguments.parts.split(',')
     with tempfile.TemporaryDirectory() as arguments.work:
-        run(arguments)
+        if not arguments.model:
+            started = time.perf_counter()
+            made = make_models((arguments.folder or Path(arguments.work)).resolve(),
+                               'vision' in parts)
+            arguments.model, arguments.q4, arguments.seeing = made
+            print(f'models: {time.perf_counter() - started:.0f} s', flush=True)
+        run(arguments, parts)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, parts: Sequence[str]) -> None:
     """Measure and print, with a folder for what is made on the way."""
     print(f'ONNX Runtime {onnxruntime.__version__}, {arguments.provider}', flush=True)
     bench = Bench(arguments)
-    for part in (bench.decode, bench.prefill, bench.promises, bench.clients):
+    show({'opening': bench.rows['opening']})
+    for part in parts:
         started = time.perf_counter()
+        bench.rows = {}
         try:
-            part()
+            getattr(bench, part)()
         except Exception as error:
-            bench.rows[f'{part.__name__} failed'] = f'{type(error).__name__}: {error}'
-        print(f'{part.__name__}: {time.perf_counter() - started:.0f} s', flush=True)
-    bench.rows['opening']['device MB at the end'] = bench.device_mb()
-    show(bench.rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(bench.rows, indent=1))
+            bench.rows[f'{part} failed'] = f'{type(error).__name__}: {error}'
+            traceback.print_exc()
+        print(f'-- {part}: {time.perf_counter() - started:.0f} s', flush=True)
+        show(bench.rows)
+        bench.all_rows.update(bench.rows)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(bench.all_rows, indent=1))
 
 
 if __name__ == '__main__':

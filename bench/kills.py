@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 import errno
+from functools import partial
 import json
 import logging
 import mmap
@@ -106,11 +108,13 @@ class Killer:
 
     :param model: of the missions; it must not be run in this process before the last child.
     :param room: states that are in memory at a time.
+    :param reopen: opens the model of each child, and of the comparison; None: it is that one.
     """
 
     def __init__(self, model: Model, folder: Path, missions: int, seed: int = 0,
-                 room: int = 6) -> None:
+                 room: int = 6, reopen: Callable[[], Model] | None = None) -> None:
         self.model, self.folder = model, folder
+        self._reopen = reopen or (lambda: model)
         render_once(model, SYSTEM)
         self.chance = random.Random(seed)
         self.truth = {f'm{number}': Truth() for number in range(missions)}
@@ -137,7 +141,7 @@ class Killer:
             os.close(down[1])
             os.close(up[0])
             try:
-                live(self.model, self.folder, self.phase, down[0], up[1], self.room)
+                live(self._reopen(), self.folder, self.phase, down[0], up[1], self.room)
             except BaseException:
                 logging.exception('the child failed')
                 os._exit(1)
@@ -240,6 +244,7 @@ class Killer:
 
     def compare(self) -> int:
         """Compare all missions with those that were never interrupted; return how many turns."""
+        self.model = self._reopen()
         storage = Storage(self.folder, self.model, cipher_support.current)
         store = MissionStore(self.model, SYSTEM, RetentionPolicy(max_missions=10000), storage)
         empty_mission, turns = MissionStore(self.model, SYSTEM), 0
@@ -263,9 +268,9 @@ class Killer:
 
 
 def kill_often(model: Model, folder: Path, kills: int, missions: int, seed: int = 0,
-               longest: float = 0.5) -> Killer:
+               longest: float = 0.5, reopen: Callable[[], Model] | None = None) -> Killer:
     """Kill a child so many times, and compare what is left."""
-    killer = Killer(model, folder, missions, seed)
+    killer = Killer(model, folder, missions, seed, reopen=reopen)
     for number in range(kills):
         # Every third one dies early, while it opens what the last one left.
         early = number % 3 == 0
@@ -302,6 +307,14 @@ def fail_often() -> int:
     return bad
 
 
+def open_on(provider: str, name: str, place: Path) -> Model:
+    """Open a fixture on a provider, its graph edited so that a device can take turns back."""
+    from lfm_ros.prepare.open_model import open_prepared
+    return open_prepared(str(folder(name)), ModelOptions(
+        threads=1, prefill_chunk=16, providers=[provider, 'CPUExecutionProvider'],
+        max_batch_size=2), cache_dir=place / 'cache')
+
+
 def opened(name: str, kv: str, place: Path) -> Model:
     """Open a fixture, of models that see too, or what `lfm prepare` makes of it."""
     if name in vision_support.NAMES:
@@ -323,6 +336,8 @@ def main() -> int:
                         'test/models/vision, which is shown pictures')
     parser.add_argument('--kv', choices=('int8',), default='',
                         help='prepare the fixture with keys and values of 8 bits')
+    parser.add_argument('--provider', default='', help='of the processes that are killed; a '
+                        'device cannot be handed down to a child, so each opens the model anew')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--dir', type=Path, help='on the disk to try; default: in memory')
     parser.add_argument('--faults', action='store_true')
@@ -331,8 +346,9 @@ def main() -> int:
         return int(fail_often() > 0)
     logging.disable(logging.WARNING)
     with quick_folder() as place:
-        killer = kill_often(opened(args.model, args.kv, place),
-                            (args.dir or place) / 'missions', args.kills, args.missions, args.seed)
+        reopen = partial(open_on, args.provider, args.model, place) if args.provider else None
+        killer = kill_often(opened(args.model, args.kv, place), (args.dir or place) / 'missions',
+                            args.kills, args.missions, args.seed, reopen=reopen)
     print(f'kills: {args.kills}, turns acknowledged: {killer.acknowledged}, turns in the end: '
           f'{killer.turns}')
     for name, count in killer.hits.most_common():

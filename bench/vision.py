@@ -14,7 +14,6 @@ LARGE_DATA) and compressed frames.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from contextlib import contextmanager
 from contextlib import ExitStack
 import json
@@ -32,21 +31,18 @@ sys.path.insert(0, str(ROOT / 'test' / 'support'))
 from camera import picture  # noqa: E402, I100
 from camera import to_compressed  # noqa: E402
 from lfm_ros.conversation.mission import Mission  # noqa: E402
-from lfm_ros.engine.decoding.limits import Limits  # noqa: E402
 from lfm_ros.engine.model import Model  # noqa: E402
 from lfm_ros.engine.model_options import ModelOptions  # noqa: E402
-from lfm_ros.engine.sampling import Sampling  # noqa: E402
 from lfm_ros.engine.vision.image import decode  # noqa: E402
 from lfm_ros.engine.vision.image import EncodedImage  # noqa: E402
 from lfm_ros.process import forget_peak  # noqa: E402
 from lfm_ros.process import peak_bytes  # noqa: E402
 from lfm_ros.process import return_large_memory  # noqa: E402
 from lfm_ros.process import rss_bytes  # noqa: E402
-from lfm_ros.serving.query import Query  # noqa: E402
-from lfm_ros.serving.turn import Turn  # noqa: E402
+from looking import ask  # noqa: E402
+from looking import measure  # noqa: E402
+from looking import STEPS  # noqa: E402
 
-GREEDY = Sampling(temperature=0.0)
-STEPS = ('decode', 'preprocess', 'encode', 'prefill', 'in all', 'second question')
 TRANSPORTS = {
     'raw reliable': ('/lfm/image', ()), 'raw best effort': ('/lfm/image', ('--best-effort',)),
     'compressed': ('/lfm/image/compressed', ('--compressed',))}
@@ -92,34 +88,6 @@ def steps(arguments: argparse.Namespace) -> None:
     rss = [in_process(arguments, count) for count in (0, tokens[1])]
     print(f'{"peak RSS, MB":18}{rss[0]["peak"]:10.0f}{rss[1]["peak"]:10.0f}')
     print(f'{"before, MB":18}{rss[0]["before"]:10.0f}{rss[1]["before"]:10.0f}')
-
-
-def measure(model: Model, data: bytes) -> list[float]:
-    """Return the seconds of each of :data:`STEPS`."""
-    sight = model.require_vision()
-    sight.shrink(0)
-    times, result = [], None
-    works: list[Callable[[Any], Any]] = [
-        lambda _: decode(data), sight.processor.prepare, sight.features]
-    for work in works:
-        started = time.perf_counter()
-        result = work(result)
-        times.append(time.perf_counter() - started)
-    mission = Mission('bench', model, model.template.preamble())
-    usage = ask(mission, 'What do you see?', EncodedImage(data))  # its features are known
-    times.append(usage.time_to_first_token - usage.image_seconds)
-    times.append(sum(times))
-    times.append(ask(mission, 'What colour is it?').time_to_first_token)
-    return times
-
-
-def ask(mission: Mission, prompt: str, *images: EncodedImage) -> Any:
-    """Do one turn and return what it cost."""
-    turn = Turn(mission, Query(prompt, images=images), GREEDY, Limits(2))
-    for phase in (turn.prepare_images(), turn.steps()):
-        for _ in phase:
-            pass
-    return turn.usage(0.0)
 
 
 def in_process(arguments: argparse.Namespace, tokens: int) -> dict[str, float]:

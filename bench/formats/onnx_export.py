@@ -14,12 +14,14 @@ from random_vision_model import BUILD
 from random_vision_model import ROOT
 
 # What the builder is told beside int4; a model whose embedding is its head has it once, in int4.
+# Those for the CPU compute in fp32, as files do that are published as q4; that for CUDA in fp16.
 FORMATS = {
     'int4': ('block_size=64', 'shared_embeddings=true'),
     'int4-32': (),
+    'int4-cuda': (),
     'int4-pruned': ('block_size=64', 'shared_embeddings=true', 'prune_lm_head=true'),
 }
-BLOCKS = {'int4': 64, 'int4-32': 32, 'int4-pruned': 64}
+BLOCKS = {'int4': 64, 'int4-32': 32, 'int4-cuda': 32, 'int4-pruned': 64}
 _TABLES = ('cos_cache', 'sin_cache')  # of rotary positions: the builder computes them
 _DTYPES_OF_CONSTANTS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 
@@ -27,8 +29,9 @@ _DTYPES_OF_CONSTANTS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.Ten
 def export_onnx(checkpoint: Path, folder: Path, kind: str) -> None:
     """Run the builder; what it prints goes to a file beside the folder."""
     options = FORMATS[kind]
+    provider = 'cuda' if kind.endswith('-cuda') else 'cpu'
     command = [sys.executable, '-c', BUILD, '-i', str(checkpoint), '-o', str(folder),
-               '-p', 'int4', '-e', 'cpu', '-c', str(folder.parent / 'cache')]
+               '-p', 'int4', '-e', provider, '-c', str(folder.parent / 'cache')]
     command += ['--extra_options', *options] if options else []
     with (folder.parent / f'{folder.name}.log').open('w') as log:
         subprocess.run(command, check=True, cwd=ROOT / 'test' / 'models', stdout=log,

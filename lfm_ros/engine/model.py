@@ -18,6 +18,7 @@ from lfm_ros.engine.model_settings import read_model_type
 from lfm_ros.engine.opening import open_parts
 from lfm_ros.engine.runtime.bindings import LONG_CONTEXT
 from lfm_ros.engine.runtime.buffers import HostMemory
+from lfm_ros.engine.runtime.execution_provider import is_device
 from lfm_ros.engine.runtime.ort_runs import OrtRuns
 from lfm_ros.engine.runtime.rotary import Rotary
 from lfm_ros.engine.runtime.rotary_probe import proved_rotary
@@ -58,7 +59,8 @@ class Model:
         if with_text:
             SHARED.start()  # it starts while the graph is opened
         self.folder = path if isinstance(path, ModelFolder) else \
-            find_model(path, options.variant, options.image_variant)
+            find_model(path, options.variant, options.image_variant,
+                       is_device(options.providers))
         self._parts = parts = open_parts(self.folder, options, self.runs, with_text)
         self.session = parts.decoder.session
         self.signature = parts.decoder.signature

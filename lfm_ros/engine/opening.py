@@ -213,6 +213,8 @@ class _Opener:
             try:
                 return open_graph(options.prepared / name, True)
             except LfmError as error:  # another process has just deleted it, say
+                if capture and error.code == ErrorCode.UNSUPPORTED:
+                    raise
                 _log.warning(f'{path.name} is opened as it is, without what was prepared of it '
                              f'({error.message})')
         return open_graph(path, False)

@@ -20,7 +20,7 @@ from lfm_ros.errors import LfmError
 _log = logging.getLogger(__name__)
 
 # What another provider may do better; a file that is missing is missing for all of them.
-_OF_PROVIDER = {
+OF_PROVIDER = {
     ErrorCode.PROVIDER_UNAVAILABLE, ErrorCode.OUT_OF_MEMORY, ErrorCode.MODEL_RUN_FAILED,
     ErrorCode.MODEL_DAMAGED, ErrorCode.MODEL_FOREIGN, ErrorCode.RUNTIME_TOO_OLD}
 
@@ -51,7 +51,7 @@ def open_on_best(open_model: Callable[[ModelOptions], Model], options: ModelOpti
         found = _try(open_model, replace(options, providers=usable[place:], provider_options=own))
         if not isinstance(found, LfmError):
             return found, _say(usable[place], reasons)
-        if place + 1 == len(usable) or found.code not in _OF_PROVIDER:
+        if place + 1 == len(usable) or found.code not in OF_PROVIDER:
             raise _with_reasons(found, reasons)
         reasons.append(found.message)
         gc.collect()  # the next one needs the memory of this one

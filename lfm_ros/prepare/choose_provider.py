@@ -3,7 +3,7 @@
 """Find the execution provider that runs a model fastest on this machine, once."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 import gc
 import hashlib
@@ -19,8 +19,10 @@ from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import AUTO
 from lfm_ros.engine.model_options import ModelOptions
+from lfm_ros.engine.providers import OF_PROVIDER
 from lfm_ros.engine.runtime.execution_provider import available_providers
 from lfm_ros.engine.runtime.execution_provider import CPU
+from lfm_ros.engine.runtime.execution_provider import is_device
 from lfm_ros.engine.runtime.probes import NEAR
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
@@ -48,11 +50,12 @@ def resolve(path: str | Path | ModelFolder, options: ModelOptions,
     Return options in which ``auto`` is replaced by providers, the fastest one first.
 
     Where there is more than the CPU, each decodes some tokens of the model the first time, and
-    must give about the logits of the CPU. What was found is kept.
+    must give about the logits of the CPU, if that can run the model. What was found is kept. Those
+    that are slower than the CPU are left out.
 
     :param cache_dir: where; None: :func:`default_cache`.
     :param prepare: whether the graphs are prepared for a provider before it is measured.
-    :raises LfmError: when the CPU, too, cannot run the model.
+    :raises LfmError: when none can run the model; what the CPU says of it.
     """
     if AUTO not in options.providers:
         return options
@@ -62,28 +65,37 @@ def resolve(path: str | Path | ModelFolder, options: ModelOptions,
                        'which is the only one here, takes none: leave them out')
     if len(candidates) == 1:
         return replace(options, providers=(CPU,))
-    folder = path if isinstance(path, ModelFolder) else find_model(
-        path, options.variant, options.image_variant)
+    folders = {name: path if isinstance(path, ModelFolder) else find_model(
+        path, options.variant, options.image_variant, is_device([name])) for name in candidates}
+    name = folders[CPU].name
     place = (cache_dir or default_cache()) / FILE
-    key = _key(folder, candidates, options, prepare)
+    key = _key(folders, options, prepare)
     known = _read(place)
     speeds = known.get(key)
     if speeds is None:
-        speeds = _measure_all(folder, candidates, options, cache_dir, prepare)
+        speeds = _measure_all(folders, options, cache_dir, prepare)
         _write(place, {**known, key: speeds})
-        _log.info(f'{folder.name} runs fastest on {max(speeds, key=speeds.__getitem__)}: '
-                  + ', '.join(f'{name} {speed:.1f} tokens/s' for name, speed in speeds.items()))
+        _log.info(f'{name} runs fastest on {max(speeds, key=speeds.__getitem__)}: '
+                  + ', '.join(f'{each} {speed:.1f} tokens/s' for each, speed in speeds.items()))
     order = sorted(speeds, key=lambda name: -speeds[name])
+    if CPU in order:  # it runs everything, so nothing is reached behind it
+        del order[order.index(CPU) + 1:]
     return replace(options, providers=tuple(order), provider_options=(
         options.provider_options if order[0] != CPU else {}))
 
 
-def _measure_all(folder: ModelFolder, candidates: Sequence[str], options: ModelOptions,
+def _measure_all(folders: Mapping[str, ModelFolder], options: ModelOptions,
                  cache_dir: Path | None, prepare: bool) -> dict[str, float]:
-    """Return tokens per second by provider, of those that can run the model and run it right."""
+    """
+    Return tokens per second by provider, of those that can run the model and run it right.
+
+    :param folders: the model by provider; a device may prefer other graphs of it.
+    """
     speeds: dict[str, float] = {}
     expected: np.ndarray | None = None
-    for provider in (CPU, *(name for name in candidates if name != CPU)):
+    failure: LfmError | None = None
+    for provider in (CPU, *(name for name in folders if name != CPU)):
+        folder = folders[provider]
         chosen = replace(options, providers=[provider] if provider == CPU else [provider, CPU],
                          provider_options={} if provider == CPU else options.provider_options)
         try:
@@ -91,20 +103,24 @@ def _measure_all(folder: ModelFolder, candidates: Sequence[str], options: ModelO
                 Model(folder, chosen, False)
             logits, speed = _measure(model)
         except LfmError as error:
-            if provider == CPU:
+            if provider == CPU and error.code not in OF_PROVIDER:
                 raise
+            failure = failure or LfmError(error.code, error.message)  # without what it holds
             _log.warning(f'{folder.name} does not run on {provider}: {error.message}')
             continue
         finally:
             model = None  # type: ignore[assignment]
             gc.collect()  # the next one needs the memory of this one
-        if expected is None:
+        if provider == CPU:
             expected = logits
-        elif not np.linalg.norm(logits - expected) <= NEAR * np.linalg.norm(expected):
+        elif expected is not None and \
+                not np.linalg.norm(logits - expected) <= NEAR * np.linalg.norm(expected):
             _log.warning(f'{folder.name} is not run on {provider}: its results differ too much '
                          'from those of the CPU')
             continue
         speeds[provider] = speed
+    if failure and not speeds:
+        raise failure
     return speeds
 
 
@@ -124,10 +140,10 @@ def _measure(model: Model) -> tuple[np.ndarray, float]:
     return logits, 1 / max(statistics.median(seconds), 1e-9)
 
 
-def _key(folder: ModelFolder, candidates: Sequence[str], options: ModelOptions,
-         prepare: bool) -> str:
+def _key(folders: Mapping[str, ModelFolder], options: ModelOptions, prepare: bool) -> str:
     """Return a digest of all on which the choice depends."""
-    parts: list[Any] = [folder.fingerprint, machine(), device_names(), list(candidates),
+    parts: list[Any] = [[folder.fingerprint for folder in folders.values()], machine(),
+                        device_names(), list(folders),
                         sorted(options.provider_options.items()), options.threads, prepare]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

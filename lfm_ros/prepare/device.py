@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import gc
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.files.graph_names import DECODER_GRAPH
 from lfm_ros.engine.runtime.execution_provider import CPU
 from lfm_ros.engine.runtime.execution_provider import with_options
+from lfm_ros.engine.runtime.ort_errors import ran_out_of_memory
 from lfm_ros.engine.runtime.probes import NEAR
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
+from lfm_ros.errors import quote
 from lfm_ros.prepare.accuracy import compare
 from lfm_ros.prepare.accuracy import Text
 from lfm_ros.prepare.graph import Graph
@@ -29,6 +33,8 @@ from lfm_ros.prepare.reference import open_reference
 from lfm_ros.prepare.reference import sample
 import numpy as np
 from onnx import TensorProto
+
+_log = logging.getLogger(__name__)
 
 NO_LANES = 1  # on a device lanes need no edit
 
@@ -45,7 +51,9 @@ def make_for_device(folder: ModelFolder, target: Path, provider: str,
     providers = with_options([provider, CPU], options)
     source, note = folder.graph, {}
     half = target / 'float16.onnx'
-    before = _logits_of_cpu(folder)
+    before, by_cpu = _logits(folder, [CPU]), True
+    if before is None:  # attention with norms of its own, say, which no kernel of the CPU has
+        before, by_cpu = _logits(folder, [provider, CPU], options), False
     gc.collect()  # or there would be two models in memory
     halved = computes_in_float32(load(source))
     if halved:
@@ -61,7 +69,7 @@ def make_for_device(folder: ModelFolder, target: Path, provider: str,
     if not np.isfinite(found).all() or before is not None and \
             not np.linalg.norm(found - before) <= NEAR * np.linalg.norm(before):
         raise ValueError('the prepared graph gives other results')
-    if halved and before is not None:
+    if halved and by_cpu:
         note['float16'] = compare(folder, folder.graph, target / DECODER_GRAPH,
                                   Text.read(folder), [provider, CPU], options)
     remove([half, Path(f'{half}.data')])
@@ -75,11 +83,16 @@ def computes_in_float32(graph: Graph) -> bool:
                for name, item in graph.inputs.items())
 
 
-def _logits_of_cpu(folder: ModelFolder) -> np.ndarray | None:
-    """Return logits of the graph as it is; None where ONNX Runtime is too old for it."""
+def _logits(folder: ModelFolder, providers: Sequence[str],
+            options: Mapping[str, str] | None = None) -> np.ndarray | None:
+    """Return logits of the graph as it is; None where these providers cannot run it."""
     try:
-        return sample(open_reference(folder.graph, folder))
+        return sample(open_reference(folder.graph, folder, providers=providers, options=options))
     except LfmError as error:
-        if error.code != ErrorCode.RUNTIME_TOO_OLD:
+        if error.code not in (ErrorCode.RUNTIME_TOO_OLD, ErrorCode.PROVIDER_UNAVAILABLE):
             raise
-        return None
+    except Exception as error:  # ONNX Runtime raises a different class for every status
+        if ran_out_of_memory(str(error)):
+            raise
+        _log.info(f'{folder.name} does not run on {providers[0]}: {quote(error)}')
+    return None

@@ -15,7 +15,7 @@ from lfm_ros.engine.files.folder import ModelFolder
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.runtime.execution_provider import CPU
-from lfm_ros.engine.runtime.execution_provider import memory_of
+from lfm_ros.engine.runtime.execution_provider import is_device
 from lfm_ros.prepare.cache import ready
 from lfm_ros.prepare.manifest import read_manifest
 
@@ -38,9 +38,10 @@ def open_prepared(path: str | Path | ModelFolder, options: ModelOptions = ModelO
     :raises LfmError: as :class:`Model`.
     """
     folder = path if isinstance(path, ModelFolder) else \
-        find_model(path, options.variant, options.image_variant)
+        find_model(path, options.variant, options.image_variant,
+                   is_device(options.providers))
     provider = options.providers[0] if options.providers else ''
-    if list(options.providers) == [CPU] or memory_of([provider], {}).on_device:
+    if list(options.providers) == [CPU] or is_device([provider]):
         options = replace(options, prepared=ready(
             folder, cache_dir or default_cache(), make=make, provider=provider,
             options=options.provider_options))

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 import runpy
 
+import device_memory
 from lfm_ros.engine.runtime.buffers import HOST
 from lfm_ros.engine.runtime.buffers import rotate
-from lfm_ros.engine.runtime.device_buffers import DeviceMemory
 import numpy as np
 import pytest
 from support import open_model
@@ -21,7 +21,7 @@ COLUMNS = np.arange(5 * 3).reshape(1, 5, 3)
 
 @pytest.fixture(params=['host', 'device'])
 def memory(request):
-    return HOST if request.param == 'host' else DeviceMemory('cpu', 0, ['CPUExecutionProvider'])
+    return HOST if request.param == 'host' else device_memory.new_memory()
 
 
 @pytest.fixture(params=TYPES, ids=lambda t: np.dtype(t).name)
@@ -144,7 +144,7 @@ def test_all_numbers_of_any_tensor_can_be_set(memory, dtype, shape):
 
 
 def test_a_buffer_moves_between_the_host_and_a_device(memory, dtype):
-    other = DeviceMemory('cpu', 0, ['CPUExecutionProvider']) if memory is HOST else HOST
+    other = device_memory.new_memory() if memory is HOST else HOST
     moved = filled(memory, ROWS, dtype).to(other, 8, 5)
     assert np.array_equal(moved.read(0, 5), ROWS[:, :, :5]) and not moved.read(5).any()
     assert type(moved) is type(other.buffer((1,), dtype))

@@ -7,7 +7,6 @@ import gc
 import random
 
 import device_memory
-from lfm_ros.engine.model import Model
 from lfm_ros.engine.model_options import ModelOptions
 from lfm_ros.engine.runtime.buffers import HOST
 from lfm_ros.engine.runtime.ort_runs import run_options
@@ -29,7 +28,8 @@ def model(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(device_memory.VARIABLE, device_memory.DEVICE_KIND)
         device_memory.install(patch.setattr)
-        yield Model(graph.parent, ModelOptions(threads=1, max_batch_size=LANES))
+        yield device_memory.open_model(
+            graph.parent, ModelOptions(threads=1, max_batch_size=LANES))
 
 
 def begun(model, *prompts):

@@ -8,6 +8,7 @@ another one, as that for CPUs. Pictures are resized by torch itself, and none of
 ever called. Import this module before transformers.
 """
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 import re
@@ -21,6 +22,9 @@ _MISSING = re.findall(
     r'register_fake\("torchvision::(\w+)"\)',
     (Path(_SPEC.origin).parent / '_meta_registrations.py').read_text())
 
+for _library in Path(_SPEC.origin).parent.glob('_C*.so'):
+    with suppress(OSError):  # it was built for another torch
+        torch.ops.load_library(str(_library))
 # Operators vanish when their library is collected, so it is kept here.
 LIBRARY = torch.library.Library('torchvision', 'FRAGMENT')
 for _name in sorted(set(_MISSING)):

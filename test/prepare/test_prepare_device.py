@@ -18,6 +18,7 @@ from lfm_ros.prepare.manifest import read_manifest
 from lfm_ros.prepare.open_model import open_prepared
 from lfm_ros.prepare.pipeline import APPLIED
 import numpy as np
+import onnx
 import pytest
 from support import assert_one_line
 from support import DEFAULT
@@ -71,6 +72,23 @@ def test_what_the_cpu_does_better_with_an_edit_a_gpu_does_without(gpu, tmp_path)
     assert model.runner.can_rollback and not model.runner.head_pruned
     assert model.runner.max_batch_size == 4 and not model.signature.lanes
     assert model.signature.keep and model.runner.capabilities.captured
+
+
+def test_an_export_that_the_cpu_cannot_run_is_prepared_and_compared_on_the_gpu(gpu, tmp_path):
+    gpu.cpu_runs = False
+    assert opened(tmp_path, 'lfm2-fp16').describe()['prepared']
+
+
+def test_no_copy_to_the_host_keeps_runs_of_a_prepared_graph_from_being_captured(gpu, tmp_path):
+    opened(tmp_path, 'lfm2-fp16')
+    graph, = tmp_path.rglob('model.onnx')
+    nodes = {output: node for node in onnx.load(graph, load_external_data=False).graph.node
+             for output in node.output}
+    start = nodes['head/hidden'].input[1]
+    # ONNX Runtime leaves to the CPU what is computed of a shape, constants and inputs.
+    assert nodes[start].op_type == 'Sub' and nodes[start].input[1] == 'logits_to_keep'
+    assert nodes[nodes[start].input[0]].op_type == 'Gather'
+    assert nodes[nodes[nodes[start].input[0]].input[0]].op_type == 'Shape'
 
 
 def test_graphs_are_prepared_once_for_each_provider(gpu, tmp_path):

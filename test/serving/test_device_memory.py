@@ -8,7 +8,6 @@ import ctypes
 
 import device_memory
 from lfm_ros.engine.runtime import cuda_driver
-from lfm_ros.engine.runtime.device_buffers import DeviceMemory
 from lfm_ros.engine.runtime.ort_errors import DeviceLostError
 from lfm_ros.engine.runtime.ort_errors import run_error
 from lfm_ros.errors import ErrorCode
@@ -266,7 +265,7 @@ def run_lost(model):
 
 
 def test_errors_of_small_graphs_are_explained():
-    memory = DeviceMemory('cpu', 0, ['CPUExecutionProvider'])
+    memory = device_memory.new_memory()
     with pytest.raises(LfmError) as caught:
         memory.run('read', {}, {}, None)
     assert caught.value.code == ErrorCode.MODEL_RUN_FAILED

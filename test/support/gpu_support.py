@@ -15,6 +15,9 @@ NO_MEMORY = ('CUDA failure 2: out of memory ; GPU=0 ; hostname=robot ; '
              'file=cuda_allocator.cc ; line=70 ; expr=cudaMalloc((void**)&p, size);')
 NO_KERNEL = ('Non-zero status code returned while running MatMulNBits node. CUDA error '
              'cudaErrorNoKernelImageForDevice: no kernel image is available')
+NO_CPU_KERNEL = ('Non-zero status code returned while running GroupQueryAttention node. Status '
+                 'Message: GroupQueryAttention (CPU): q_norm_weight / k_norm_weight inputs are '
+                 'not supported.')
 LOST = ('CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=robot ; '
         'file=cuda_call.cc ; line=129 ; expr=cudaStreamSynchronize(stream_)')
 NO_LIBRARY = ('Failed to load library libonnxruntime_providers_cuda.so with error: '
@@ -34,6 +37,7 @@ class Gpu:
     :ivar memory_for: how many calls on it find memory from now on; negative: all.
     :ivar lives_for: how many calls on it succeed from now on, before all fail for good;
         negative: all do.
+    :ivar cpu_runs: whether the CPU can run graphs, too.
     :ivar graph: opened there instead of any other; empty: none.
     :ivar calls: made on it.
     :ivar opened: the providers of every session that was asked for, those that move rows left
@@ -45,6 +49,7 @@ class Gpu:
         self.providers = list(providers)
         self.memory_for = -1
         self.lives_for = -1
+        self.cpu_runs = True
         self.graph = ''
         self.calls = 0
         self.opened: list[list[str]] = []
@@ -76,7 +81,16 @@ class Gpu:
             def get_providers(self) -> list[str]:
                 return [*self.own, CPU]
 
+            def run(self, *arguments: Any, **more: Any) -> Any:
+                self.check_kernels()
+                return super().run(*arguments, **more)
+
+            def check_kernels(self) -> None:
+                if not (self.own or gpu.cpu_runs or self.moves_rows):
+                    raise RuntimeError(NO_CPU_KERNEL)
+
             def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
+                self.check_kernels()
                 if self.on_gpu:
                     gpu.take_call(self.moves_rows)
                 super().run_with_iobinding(binding, options)

@@ -67,7 +67,8 @@ def live(model: Model, folder: Path, phase: mmap.mmap, commands: int, answers: i
     out = os.fdopen(answers, 'w')
     storage = Storage(folder, model, cipher_support.current)
     retention = RetentionPolicy(max_missions=10000, checkpoint_turns=1 + os.getpid() % 2,
-                                checkpoint_idle=0.05, state_bytes_limit=room)
+                                checkpoint_idle=0.05, state_bytes_limit=room,
+                                device_bytes_limit=room)
     store = MissionStore(model, SYSTEM, retention, storage)
     said = {info.mission_id: [[e.kind, e.prompt, e.text] for e in storage.read(
         info.mission_id).entries[1:]] for info in store.list()}

@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / 'test' / 'models'
 # The modules beside the fixtures (recipes, variants, ...) import each other by name.
 sys.path.insert(0, str(MODELS))
-DEFAULT = 'lfm2-past-conv'  # runs on every ONNX Runtime that is supported
+# The first runs on every ONNX Runtime that is supported, the second on a GPU.
+DEFAULT = 'lfm2-past-conv' if device_memory.PROVIDER == device_memory.CPU else 'lfm2-fp16'
 NAMES = sorted(p.name for p in MODELS.iterdir() if (p / 'model.onnx').is_file())
 GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 LONG_TEXT = 'Where is the red box on the table near the door, and where is the dock? ' * 4
@@ -64,7 +65,7 @@ def open_model(name: str = DEFAULT, **options: Any) -> Model:
 
 @lru_cache(maxsize=None)
 def _open_model(_: str | None, name: str, **options: Any) -> Model:
-    return Model(folder(name), ModelOptions(threads=1, **options))
+    return device_memory.open_model(folder(name), ModelOptions(threads=1, **options))
 
 
 def golden(name: str) -> dict[str, Any]:

@@ -41,6 +41,9 @@ VISION_STEMS = ('vision_encoder', 'embed_images', 'vision')
 _PART_FOLDERS = frozenset((*GRAPH_STEMS[1:], *EMBEDDING_STEMS, *VISION_STEMS, 'text'))
 # An encoder in 4 bits sees badly (Liquid4All/onnx-export), so those come last.
 VISION_VARIANTS = ('q8', 'fp32', 'fp16', 'uint8', 'int8', 'q4', 'q4f16', 'bnb4', 'q2', 'q1')
+# GPUs have no kernels for products of 8 bits: the CPU would compute these.
+_DEVICE_VARIANTS = list(dict.fromkeys(('q4f16', 'q4', 'fp16', 'fp32', *VARIANT_SUFFIXES)))
+_DEVICE_VISION_VARIANTS = list(dict.fromkeys(('fp16', 'fp32', 'q4f16', 'q4', *VISION_VARIANTS)))
 
 # The settings that are read here and what they must be.
 _TYPES: dict[str, type] = {
@@ -178,15 +181,17 @@ def _shown(value: Any) -> str:
         'too large a number' if isinstance(value, int) else f'a {type(value).__name__}'
 
 
-def find_model(path: str | Path, variant: str = '', image_variant: str = '') -> ModelFolder:
+def find_model(path: str | Path, variant: str = '', image_variant: str = '',
+               on_device: bool = False) -> ModelFolder:
     """
     Find the graph and the settings of a model.
 
     :param path: a folder (of onnxruntime-genai, or of onnx-community with its ``onnx`` folder),
         an ``.onnx`` file, or ``demo``.
     :param variant: which graph, where there are several: ``q4``, ``q8``, ``fp32``, ``fp16``,
-        ... or a file name; empty chooses what a CPU runs best.
+        ... or a file name; empty chooses what a CPU or a device runs best.
     :param image_variant: likewise, of the vision encoder.
+    :param on_device: whether a device runs it, such as a GPU.
     """
     if not str(path):
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, 'no model is given: set model.path to the '
@@ -206,7 +211,8 @@ def find_model(path: str | Path, variant: str = '', image_variant: str = '') -> 
         root = root.parent
     genai_path = root / 'genai_config.json'
     genai = read_json(genai_path) if os.path.lexists(genai_path) else {}
-    graph = location if location.is_file() else _choose_graph(root, genai, variant)
+    graph = location if location.is_file() else _choose_graph(
+        root, genai, variant, _DEVICE_VARIANTS if on_device else list(VARIANT_SUFFIXES))
     folder = ModelFolder(root, graph, genai=genai)
     named = [genai.get('model', {}).get(part, {}).get('filename') or ''
              for part in ('embedding', 'vision')]
@@ -216,11 +222,13 @@ def find_model(path: str | Path, variant: str = '', image_variant: str = '') -> 
                        folder.read_json('generation_config.json'),
                        _choose_part(root, graph, EMBEDDING_STEMS, named[0],
                                     (own, *VARIANT_SUFFIXES)),
-                       _choose_part(root, graph, VISION_STEMS, named[1], VISION_VARIANTS,
+                       _choose_part(root, graph, VISION_STEMS, named[1],
+                                    _DEVICE_VISION_VARIANTS if on_device else VISION_VARIANTS,
                                     image_variant))
 
 
-def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
+def _choose_graph(root: Path, genai: dict[str, Any], variant: str, variants: Sequence[str]
+                  ) -> Path:
     graphs = sorted(root.glob('*.onnx')) + sorted((root / 'onnx').glob('*.onnx'))
     if variant:
         wanted = {variant, f'{variant}.onnx'}
@@ -239,7 +247,7 @@ def _choose_graph(root: Path, genai: dict[str, Any], variant: str) -> Path:
             return root / named
         raise LfmError(ErrorCode.MODEL_NOT_FOUND, f'genai_config.json names {named}, which is '
                        f'not in {root}: copy the model folder again')
-    for suffix in (s for suffixes in VARIANT_SUFFIXES.values() for s in suffixes):
+    for suffix in (s for name in variants for s in VARIANT_SUFFIXES[name]):
         for stem in GRAPH_STEMS:
             for graph in graphs:
                 if graph.name == f'{stem}{suffix}.onnx':

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+import io
 import logging
 import pkgutil
 from typing import Any
@@ -67,6 +69,18 @@ def require(providers: Sequence[str], options: Mapping[str, str] | None = None) 
         raise LfmError(ErrorCode.PROVIDER_UNAVAILABLE, f'this build of ONNX Runtime has no '
                        f'{", ".join(missing) or "provider of an empty list"}{plugins}: choose '
                        f'from {", ".join(available_providers())}')
+
+
+@cache
+def load_libraries() -> None:
+    """
+    Load the libraries of CUDA that pip installed beside ONNX Runtime, which does not look there.
+
+    What is missing shows, with its name, when a session is opened.
+    """
+    if CUDA in onnxruntime.get_available_providers() and hasattr(onnxruntime, 'preload_dlls'):
+        with redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
 
 
 @dataclass(frozen=True)
@@ -146,10 +160,21 @@ def memory_of(providers: Sequence[str], options: Mapping[str, str]) -> HostMemor
                         separate=not is_integrated(number))
 
 
+def is_device(providers: Sequence[str]) -> bool:
+    """Return whether the first of these providers computes on a device, and not on the CPU."""
+    return bool(providers) and providers[0] in DEVICES
+
+
 def with_options(providers: Sequence[str], options: Mapping[str, str], capture: bool = False
                  ) -> list[Any]:
-    """Return providers as a session takes them; the options are those of the first one."""
+    """
+    Return providers as a session takes them; the options are those of the first one.
+
+    Libraries that it needs are loaded.
+    """
     first, *others = providers
+    if DEVICES.get(first) == 'cuda':
+        load_libraries()
     given = {**_DEFAULTS.get(first, {}), **options}
     if first in _CAPTURE:
         given[_CAPTURE[first]] = str(int(capture))

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 # Rounding of activations to int8 may amplify a last bit up to 0.2 in models with random weights;
 # a row that reads another state than its own is off by about 1.
 NEAR = 0.5
+# In rows that are not valid: it fits every type, and would change the logits if it were used.
+POISON = 100
 # What a chunk of a prompt may be on a device: tokens, seconds, and the speed of twice as many.
 LARGEST_CHUNK = 4096
 MAX_RUN_SECONDS = 0.1
@@ -80,25 +82,33 @@ def can_share(runner: Runner) -> bool:
     """
     Return whether keys and values can be appended in place.
 
-    GroupQueryAttention takes one buffer as past and present and reads only what is valid; any
+    GroupQueryAttention takes one buffer as past and present and uses only what is valid; any
     other attention sees a past of the wrong length. So the same tokens are run both ways, with a
-    poisoned buffer.
+    poisoned buffer. Kernels of GPUs multiply rows that are not valid, too, by 0: the poison is a
+    number.
     """
     if not runner.signature.key_value:
         return True
     grown, shared = (runner.new_state(shared) for shared in (False, True))
     shared.reserve(4)
     for buffer in shared.key_value:
-        buffer.fill(np.nan if buffer.dtype.kind == 'f' else 127)
+        buffer.fill(POISON)
     try:
         for ids in ([1, 2], [3]):
             found = runner.run(shared, ids).copy()
             expected = runner.run(grown, ids)
             if not np.allclose(found, expected, rtol=1e-2, atol=1e-2):
-                return False
-    except LfmError:
-        return False
+                return _cannot('append keys and values in place', 'attention does not know how '
+                               'many of them are valid')
+    except LfmError as error:
+        return _cannot('append keys and values in place', error.message)
     return True
+
+
+def _cannot(what: str, why: str) -> bool:
+    """Log that the graph cannot do something, which makes it slower or larger."""
+    _log.info(f'this graph cannot {what} here: {why}')
+    return False
 
 
 def can_rollback(runner: Runner) -> bool:
@@ -115,8 +125,8 @@ def can_rollback(runner: Runner) -> bool:
     try:
         past = next((n for n in PASTS if n + 3 <= runner.limit
                      and not _rows_stand_alone(runner, n)), None)
-    except LfmError:
-        return False
+    except LfmError as error:
+        return _cannot('take back tokens', error.message)
     if past is not None:
         _log.info('tokens are not drafted and missions not decoded together: with this graph and '
                   f'CPU a row of a run depends on the rows behind it (after {past} tokens)')
@@ -155,16 +165,22 @@ def best_chunk(runner: Runner) -> int:
     while size <= min(LARGEST_CHUNK, runner.limit):
         try:
             runner.run(runner.new_state(), [0] * size)  # memory is found and kernels are chosen
-            started = time.monotonic()
-            runner.run(runner.new_state(), [0] * size)
+            seconds = min(_seconds(runner, size) for _ in range(2))
         except LfmError:  # there is no memory for that many
             break
-        seconds = time.monotonic() - started
         if size / seconds < best_speed * WORTH or seconds > MAX_RUN_SECONDS and best_speed:
             break
         best, best_speed = size, size / seconds
         size *= 2
     return best
+
+
+def _seconds(runner: Runner, size: int) -> float:
+    state = runner.new_state()
+    state.reserve(size)
+    started = time.monotonic()
+    runner.run(state, [0] * size)
+    return time.monotonic() - started
 
 
 def replays(runner: Runner) -> bool:
@@ -179,9 +195,9 @@ def replays(runner: Runner) -> bool:
             expected = runner.run(states[0], [token]).copy()
             runner.use(known._replace(captured=True))
             if not np.array_equal(runner.run(states[1], [token]), expected):
-                return False
-    except LfmError:
-        return False
+                return _cannot('be decoded in lanes', 'the logits are others there')
+    except LfmError as error:
+        return _cannot('be decoded in lanes', error.message)
     finally:
         runner.use(known)
     ours, theirs = (state.arrays() for state in states)
@@ -220,12 +236,12 @@ def rows_independent(runner: Runner) -> bool:
                 found.append(np.stack(steps, axis=1).reshape(2 * count, -1))
             first, second = found
             if not np.array_equal(first, second):
-                return False
+                return _cannot('decode missions together', 'the order changes their logits')
             for row, expected in zip(first, alone):
                 if not np.linalg.norm(row - expected) <= NEAR * np.linalg.norm(expected):
-                    return False
-    except LfmError:
-        return False
+                    return _cannot('decode missions together', 'each gets the logits of another')
+    except LfmError as error:
+        return _cannot('decode missions together', error.message)
     finally:
         runner.release_batch()
     return True

@@ -25,6 +25,9 @@ from lfm_ros.errors import quote
 import onnxruntime
 
 _FATAL_ONLY = 4
+# Of ONNX Runtime as a whole. Its warnings (a GPU that no plugin serves, indices that may come
+# twice) ask nothing of a user.
+onnxruntime.set_default_logger_severity(_FATAL_ONLY)
 
 # Flash attention on ARM takes rows in groups of four, counted from the beginning of the context: a
 # row changes in its last bits with the rows behind it in its group (ONNX Runtime 1.31). Without it

@@ -39,10 +39,16 @@ def prune_lm_head(graph: Graph) -> str:
     if hidden in graph.inputs or graph.initializer(hidden) is not None:
         return 'the head reads no hidden state'
     start, rows = 'head/start', 'head/hidden'
+    # Where a GPU runs the graph, its providers leave to the CPU what is computed of a shape, as
+    # Slice needs it there: a bare Neg of the input would be copied back in every run, and a run
+    # with a copy cannot be captured.
     nodes = [
-        helper.make_node('Neg', [KEEP], [start], 'head/negative'),
+        helper.make_node('Shape', [hidden], ['head/shape'], 'head/shape'),
+        helper.make_node('Gather', ['head/shape', graph.add_constant('head/axis', [1])],
+                         ['head/tokens'], 'head/tokens'),
+        helper.make_node('Sub', ['head/tokens', KEEP], [start], 'head/start'),
         helper.make_node('Slice', [hidden, start, graph.add_constant('head/end', [TO_THE_END]),
-                                   graph.add_constant('head/axis', [1])], [rows], 'head/keep')]
+                                   'head/axis'], [rows], 'head/keep')]
     head.input[0] = rows
     graph.nodes.extend(nodes)
     graph.add_input(KEEP, TensorProto.INT64, [1])
