@@ -29,7 +29,7 @@ from lfm_ros.errors import LfmError
 # needs neither ONNX Runtime nor a tokenizer.
 VERBS = {'inspect': 'inspect', 'score': 'score', 'ask': 'ask', 'chat': 'chat',
          'missions': 'missions', 'bench': 'bench.command', 'prepare': 'prepare',
-         'top': 'top.command', 'doctor': 'doctor'}
+         'top': 'top.command', 'doctor': 'doctor', 'serve': 'serve'}
 _WITHOUT_MODEL_ARGUMENTS = ('missions', 'prepare', 'top', 'doctor')
 
 _WORK_FAILED = 1

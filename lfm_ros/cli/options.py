@@ -37,6 +37,7 @@ from lfm_ros.serving.query import MAX_TOKENS
 from lfm_ros.serving.query import RequestDefaults
 from lfm_ros.serving.retention import RetentionPolicy
 from lfm_ros.serving.scheduler import Scheduler
+from lfm_ros.storage.encryption import StorageCipher
 from lfm_ros.storage.storage import Storage
 
 MAX_THREADS = 256
@@ -62,10 +63,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                         'repeated')
 
 
-def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what all verbs share that take images."""
-    parser.add_argument('--image', action='append', default=[], metavar='FILE',
-                        help='JPEG or PNG to add to the prompt; may be repeated')
+def add_image_arguments(parser: argparse.ArgumentParser, files: bool = True) -> None:
+    """Add what all verbs share that take images; ``files``: they come from files."""
+    if files:
+        parser.add_argument('--image', action='append', default=[], metavar='FILE',
+                            help='JPEG or PNG to add to the prompt; may be repeated')
     parser.add_argument('--image-tokens', type=int, default=0, metavar='N',
                         help='maximum tokens per image; default: that of the model')
     parser.add_argument('--no-tiling', action='store_true',
@@ -108,6 +110,11 @@ def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
                         help='end the answer before this text; may be repeated')
     parser.set_defaults(context=DEFAULT_CONTEXT)
+    add_sampling_arguments(parser)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how tokens are chosen."""
     for name, (low, high, edge) in RANGES.items():
         parser.add_argument(f'--{name.replace("_", "-")}', dest=name,
                             type=int if isinstance(low, int) else float, metavar='NUMBER',
@@ -161,7 +168,22 @@ def check_context(tokens: int) -> None:
 @contextmanager
 def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
     """Open a model and all that is needed to talk with it; at the end, keep what was said."""
-    folder, cipher = missions_folder(arguments), cipher_of(arguments)
+    # The node may keep more missions than its default allows.
+    retention = RetentionPolicy(max_missions=sys.maxsize, overflow=arguments.overflow)
+    with open_missions(arguments, retention, folder=missions_folder(arguments),
+                       cipher=cipher_of(arguments)) as scheduler:
+        yield scheduler
+
+
+@contextmanager
+def open_missions(arguments: argparse.Namespace, retention: RetentionPolicy, queue_size: int = 8,
+                  parallel: int = 1, folder: Path | None = None,
+                  cipher: StorageCipher = StorageCipher()) -> Iterator[Scheduler]:
+    """
+    Open a model and its missions; at the end, keep what was said.
+
+    :param folder: in which missions are kept; None: they end with the command.
+    """
     sampling = sampling_of(arguments)
     for name, value in sampling.items():
         if value < 0:  # over ROS a negative number means the default, here it is a mistake
@@ -172,11 +194,9 @@ def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
                        f'between 1 and {MAX_TOKENS}')
     model = open_model(arguments)
     defaults = RequestDefaults(model.sampling.with_overrides(sampling), arguments.max_tokens)
-    # The node may keep more missions than its default allows.
-    retention = RetentionPolicy(max_missions=sys.maxsize, overflow=arguments.overflow)
     with closing(Storage(folder, model, cipher)) as storage:
         store = MissionStore(model, arguments.system, retention, storage)
-        scheduler = Scheduler(store, defaults=defaults)
+        scheduler = Scheduler(store, queue_size, defaults=defaults, parallel=parallel)
         try:
             yield scheduler
         finally:

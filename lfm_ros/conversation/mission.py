@@ -58,6 +58,25 @@ class Mission(CachedTranscript):
         mission.take_transcript(transcript)
         return mission
 
+    @classmethod
+    def begun(cls, mission_id: str, model: Model, prompt: str, tools: str,
+              overflow: str = REFUSE) -> Mission:
+        """
+        Return a mission without turns whose system prompt and tools are its own, and pending.
+
+        :param tools: as JSON of :mod:`lfm_ros.engine.text.tools`.
+        :raises LfmError: UNSUPPORTED, and PROMPT_TOO_LONG when they fill half of the context.
+        """
+        mission = cls(mission_id, model, overflow=overflow)
+        ids, limit = model.template.preamble(prompt, tools), model.context_length
+        if len(ids) > limit // 2:
+            raise LfmError(ErrorCode.PROMPT_TOO_LONG, 'the system prompt and the tools have '
+                           f'{len(ids)} tokens and the context has {limit}: describe less or '
+                           'raise model.context_length')
+        mission._push(ids)
+        mission.add(HEAD, prompt, tools)
+        return mission
+
     def begin(self, ids: Sequence[int], prompt: str = '', cancel_token: CancelToken | None = None
               ) -> Iterator[None]:
         """
@@ -107,15 +126,8 @@ class Mission(CachedTranscript):
         :param tools: as JSON of :mod:`lfm_ros.engine.text.tools`.
         :raises LfmError: UNSUPPORTED, and PROMPT_TOO_LONG when they fill half of the context.
         """
-        other, prompt = Mission(self.mission_id, self.model, overflow=self.overflow), \
-            self.entries[0].prompt
-        ids, limit = self.model.template.preamble(prompt, tools), self.model.context_length
-        if len(ids) > limit // 2:
-            raise LfmError(ErrorCode.PROMPT_TOO_LONG, 'the system prompt and the tools have '
-                           f'{len(ids)} tokens and the context has {limit}: describe less or '
-                           'raise model.context_length')
-        other._push(ids)
-        other.add(HEAD, prompt, tools)
+        other = Mission.begun(self.mission_id, self.model, self.entries[0].prompt, tools,
+                              self.overflow)
         for entry, ids, _ in self.parts(1):
             other._push(ids)
             other.add(entry.kind, entry.prompt, entry.text, entry.finish_reason, entry.sampling,

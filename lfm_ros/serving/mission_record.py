@@ -3,6 +3,8 @@
 """A mission as its node keeps it, whether it is in memory or not."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Container
 from dataclasses import dataclass
 
 from lfm_ros.conversation.mission import Mission
@@ -11,6 +13,7 @@ from lfm_ros.conversation.transcript import Transcript
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import few
 from lfm_ros.errors import LfmError
+from lfm_ros.storage.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,24 @@ class MissionRecord:
         return self.mission is not None and \
             self.mission.digest not in (self.storing or self.stored, '')
 
+    def share_checkpoints(self, other: MissionRecord) -> None:
+        """Have the checkpoints of another one, of which it is a copy."""
+        self.stored, self.storing = other.stored, other.storing
+
     def note_size(self) -> None:
         """Note how long the mission in memory is, for when it is no longer there."""
         assert self.mission
         self.tokens, self.turns = len(self.mission.ids), self.mission.turn_count
 
-    def describe(self, uptime: float, stored_bytes: int) -> MissionInfo:
+    def describe(self, uptime: float, storage: Storage) -> MissionInfo:
         """
         Describe the mission; from any thread.
 
-        :param uptime: of the storage, in seconds; ``stored_bytes`` of its newest checkpoint.
+        :param uptime: of the storage, in seconds; 0: how long it was idle does not matter.
         """
-        mission = self.mission
+        mission, stored_bytes, checkpoints = self.mission, 0, storage.checkpoints
+        if checkpoints:
+            stored_bytes = checkpoints.size_of(self.storing) or checkpoints.size_of(self.stored)
         return MissionInfo(
             self.mission_id, mission.turn_count if mission else self.turns,
             len(mission.ids) if mission else self.tokens, mission.pending if mission else 0,
@@ -117,3 +126,18 @@ class MissionRecords(dict[str, MissionRecord]):
         if len(self) >= self._limit:
             raise LfmError(ErrorCode.TOO_MANY_MISSIONS, f'there are {len(self)} '
                            'missions: delete one or raise missions.max_count')
+
+    def find(self, storage: Storage, is_deleted: Callable[[str], bool]) -> None:
+        """Add the missions of the log that are not known yet."""
+        for summary in storage.log.list():
+            name = summary.mission_id
+            if name not in self and not is_deleted(name):
+                self[name] = MissionRecord(name, summary.tokens, summary.turns, summary.used)
+                self[name].stored = storage.newest(storage.log.digests(name))
+
+    def next_pending(self, but: Container[str]) -> Mission | None:
+        """Return a mission in memory with something left to read, and not one of these."""
+        return next((record.mission for record in self.values()
+                     if record.mission and record.mission.pending_sizes
+                     and not record.mission.offloaded
+                     and record.mission_id not in but), None)

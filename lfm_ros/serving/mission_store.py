@@ -40,6 +40,7 @@ class MissionStore:
     The system prompt is read once; every new mission starts with a copy of the state after it.
 
     :param storage: where missions are kept that are not in memory, and survive the process.
+    :ivar system_prompt: of missions that are given none of their own.
     :ivar memory: keeps the missions within their memory.
     :ivar structured_output: has grammars compiled.
     :ivar archives: exports and imports missions.
@@ -55,6 +56,7 @@ class MissionStore:
         self._turns = 0
         if retention.overflow == SLIDE:
             model.rotary  # refuse now what this model cannot do
+        self.system_prompt = system_prompt
         self._beginning = Beginning(model, system_prompt, retention.overflow, self.storage)
         self._durability = Durability(self.storage, self._records, self._beginning)
         self.memory = MissionMemory(model, self._records, self._beginning, self.storage,
@@ -62,7 +64,7 @@ class MissionStore:
                                     retention.device_bytes_limit)
         self.structured_output = StructuredOutput(model, self.memory)
         self.archives = Archives(model, self._records, self.storage, self._durability)
-        self._find_missions()
+        self._records.find(self.storage, self._durability.is_deleted)
         self._durability.collect()
 
     @property
@@ -73,7 +75,7 @@ class MissionStore:
     def list(self) -> list[MissionInfo]:
         """Describe all missions, in the order in which they began; from any thread."""
         now = self.storage.uptime
-        return [self._describe(record, now) for record in list(self._records.values())]
+        return [record.describe(now, self.storage) for record in list(self._records.values())]
 
     def get(self, mission_id: str) -> Mission:
         """Return a mission; it is restored if need be."""
@@ -135,6 +137,22 @@ class MissionStore:
         other.before_cut = self.storage.flush
         return other
 
+    def put(self, mission: Mission) -> None:
+        """
+        Take a mission that was made or changed elsewhere, of which much may be pending.
+
+        :raises LfmError: TOO_MANY_MISSIONS, OVER_BUDGET, INVALID_MISSION_ID.
+        """
+        name = mission.mission_id
+        if name not in self:
+            check_mission_id(name)
+            self._records.check_count()
+        self.memory.reserve_new(mission, len(mission.ids), name)
+        mission.before_cut = self.storage.flush
+        if name not in self:
+            self._add_record(name)
+        self.commit(name, mission)
+
     def commit(self, mission_id: str, changed: Mission | None = None) -> None:
         """
         Write a mission to the log; when that fails, storage.durability_error says so.
@@ -181,8 +199,7 @@ class MissionStore:
         check_new_mission_id(new_mission_id, self._records)
         self._records.check_count()
         self._begin(new_mission_id, mission)
-        self._records[new_mission_id].stored = self._records[mission_id].stored
-        self._records[new_mission_id].storing = self._records[mission_id].storing
+        self._records[new_mission_id].share_checkpoints(self._records[mission_id])
         self.commit(new_mission_id)
 
     def rewind(self, mission_id: str, turns: int) -> None:
@@ -212,14 +229,11 @@ class MissionStore:
         self.storage.flush()
         if self.storage.durability_error:
             raise LfmError(ErrorCode.STORAGE_FAILED, self.storage.durability_error)
-        return self._describe(record, 0.0).stored_bytes
+        return record.describe(0.0, self.storage).stored_bytes
 
     def next_pending(self, but: Container[str] = ()) -> Mission | None:
         """Return a mission in memory with something left to read, and not one of these."""
-        return next((record.mission for record in self._records.values()
-                     if record.mission and record.mission.pending_sizes
-                     and not record.mission.offloaded
-                     and record.mission_id not in but), None)
+        return self._records.next_pending(but)
 
     def maintain(self, idle_seconds: float) -> None:
         """
@@ -231,7 +245,7 @@ class MissionStore:
             for record in self._records.values():
                 if record.transcript:
                     record.transcript.logged = 0
-            self._find_missions()
+            self._records.find(self.storage, self._durability.is_deleted)
         retention, now = self.retention, self.storage.uptime
         failed = False
         self._durability.retry_deletes()
@@ -267,32 +281,19 @@ class MissionStore:
             self.memory.reserve_new(self._beginning.mission, len(ids))
             yield from self._beginning.read(ids, cancel_token)
 
-    def _find_missions(self) -> None:
-        """Add the missions of the log that are not known yet."""
-        for summary in self.storage.log.list():
-            if summary.mission_id not in self._records and \
-                    not self._durability.is_deleted(summary.mission_id):
-                record = MissionRecord(summary.mission_id, summary.tokens,
-                                       summary.turns, summary.used)
-                record.stored = self.storage.newest(self.storage.log.digests(summary.mission_id))
-                self._records[summary.mission_id] = record
+    def _add_record(self, mission_id: str) -> MissionRecord:
+        record = self._records[mission_id] = MissionRecord(mission_id, 0, 0, self.storage.uptime)
+        self._durability.keep(mission_id)
+        return record
 
     def _begin(self, mission_id: str, like: Mission, record: MissionRecord | None = None
                ) -> Mission:
         """Begin a mission as a copy of another; ``record``: of the one that it replaces."""
         self.memory.reserve_copy(like, mission_id, like.mission_id)
         mission = like.fork(mission_id)
-        if record is None:
-            record = self._records[mission_id] = MissionRecord(
-                mission_id, 0, 0, self.storage.uptime)
+        record = record or self._add_record(mission_id)
         record.mission = mission
         record.note_size()
         record.unstored_turns = record.turns
         self._durability.keep(mission_id)
         return mission
-
-    def _describe(self, record: MissionRecord, now: float) -> MissionInfo:
-        stored, checkpoints = 0, self.storage.checkpoints
-        if checkpoints:
-            stored = checkpoints.size_of(record.storing) or checkpoints.size_of(record.stored)
-        return record.describe(now, stored)

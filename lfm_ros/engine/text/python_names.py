@@ -37,6 +37,17 @@ def called(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
     return call
 
 
+def calling(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
+    """Return a call under the names of Python under which a model makes it; see called()."""
+    for tool, told in zip(tools, in_python(tools)):
+        if told is not tool and tool.name == call.name:
+            names = _parameters(tool)
+            arguments = {names.get(key, key): value
+                         for key, value in json.loads(call.arguments).items()}
+            return ToolCall(told.name, json.dumps(arguments, ensure_ascii=False))
+    return call
+
+
 def _parameters(tool: Tool) -> dict[str, str]:
     schema = tool.schema
     if TOGETHER.intersection(schema):  # it is called in JSON, where any name is one

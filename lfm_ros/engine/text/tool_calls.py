@@ -52,6 +52,40 @@ def parse_tool_calls(text: str, tools: Sequence[Tool] = ()) -> list[ToolCall]:
         raise ValueError(str(error)) from error
 
 
+def write_tool_calls(calls: Sequence[ToolCall], as_list: bool) -> str:
+    """
+    Return calls as a model writes them, for :func:`parse_tool_calls`.
+
+    :param as_list: as a list in Python where that is possible; else each in JSON, on its own line.
+    """
+    if as_list:
+        python = ', '.join(f'{call.name}({_keywords(call)})' for call in calls)
+        try:
+            if parse_tool_calls(f'[{python}]') == list(calls):
+                return f'[{python}]'
+        except ValueError:  # a name that is none in Python, say
+            pass
+    found = [json.dumps({'name': call.name, 'arguments': json.loads(call.arguments)},
+                        ensure_ascii=False) for call in calls]
+    return f'[{", ".join(found)}]' if as_list else '\n'.join(found)
+
+
+def _keywords(call: ToolCall) -> str:
+    return ', '.join(f'{name}={_literal(value)}'
+                     for name, value in json.loads(call.arguments).items())
+
+
+def _literal(value: Any) -> str:
+    """Return a value of JSON as Python writes it, with the quotes of JSON."""
+    if isinstance(value, list):
+        return f'[{", ".join(map(_literal, value))}]'
+    if isinstance(value, dict):
+        return '{' + ', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in value.items()) + '}'
+    if isinstance(value, (bool, type(None))):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _json_call(call: Any) -> ToolCall:
     if isinstance(call, dict) and isinstance(call.get('function'), dict):
         call = call['function']

@@ -11,10 +11,12 @@ from typing import Any
 
 from lfm_ros.engine.text.call_schema import CallSchema
 from lfm_ros.engine.text.python_names import called
+from lfm_ros.engine.text.python_names import calling
 from lfm_ros.engine.text.python_names import in_python
 from lfm_ros.engine.text.tokenizer import TextStream
 from lfm_ros.engine.text.tokenizer import Tokenizer
 from lfm_ros.engine.text.tool_calls import parse_tool_calls
+from lfm_ros.engine.text.tool_calls import write_tool_calls
 from lfm_ros.engine.text.tools import NONE
 from lfm_ros.engine.text.tools import REQUIRED
 from lfm_ros.engine.text.tools import Tool
@@ -76,6 +78,14 @@ class ToolCallFormat:
         """
         calls = parse_tool_calls(text, self.told(tools))
         return [called(call, tools) for call in calls] if self.list_syntax else calls
+
+    def write(self, calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str:
+        """Return calls as the model writes them, with the texts of the tokens around them."""
+        if self.list_syntax:
+            blocks = [write_tool_calls([calling(call, tools) for call in calls], True)]
+        else:
+            blocks = [f'\n{write_tool_calls([call], False)}\n' for call in calls]
+        return '\n'.join(f'{self.begin_text}{block}{self.end_text}' for block in blocks)
 
     def schemas(self, tools: Sequence[Tool], choice: str) -> dict[str, CallSchema]:
         """
