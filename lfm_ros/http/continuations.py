@@ -27,11 +27,13 @@ class _Kept:
     A mission that goes on with conversations.
 
     :param digests: of what it was after its beginning and after each turn.
+    :param unsure: it may have got a turn of which nobody heard, as the client hung up.
     """
 
     name: str
     digests: list[str] = field(default_factory=list)
     busy: bool = False
+    unsure: bool = False
     used: int = 0
 
 
@@ -63,14 +65,19 @@ class Continuations:
 
     @asynccontextmanager
     async def mission_for(self, conversation: Conversation) -> AsyncIterator[_Kept]:
-        """Give a mission that holds all turns of a conversation; nobody else has it meanwhile."""
+        """
+        Give a mission that holds all turns of a conversation; nobody else has it meanwhile.
+
+        Whoever gets an answer adds the digest behind it to ``digests``, in a new list.
+        """
         async with self._lock:
             kept = await self._find(conversation)
             kept.busy, kept.used = True, next(self._clock)
+        before = kept.digests
         try:
             yield kept
         finally:
-            kept.busy = False
+            kept.busy, kept.unsure = False, kept.digests is before
 
     async def forget_all(self) -> None:
         """Delete all missions that are kept."""
@@ -87,6 +94,9 @@ class Continuations:
             count, best = 1, await self._new(digests[0], conversation)
         if not self._is_ready(best, count):
             best = await self._copy(best, count)
+        elif best.unsure:
+            await self._backend.rewind(best.name, count - 1)
+            best.unsure = False
         missing = conversation.turns[count - 1:]
         if missing:
             await self._retry(lambda: self._backend.add_turns(best.name, missing), best.name)
@@ -110,7 +120,7 @@ class Continuations:
         kept.used = next(self._clock)
         await self._retry(lambda: self._backend.fork(kept.name, name), kept.name)
         copy = self._kept[name] = _Kept(name, kept.digests[:count], used=next(self._clock))
-        if count < len(kept.digests) or kept.busy:  # busy: it may have got another turn by now
+        if count < len(kept.digests) or kept.busy or kept.unsure:  # it may have another turn
             await self._backend.rewind(name, count - 1)
         return copy
 

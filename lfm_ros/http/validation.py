@@ -19,10 +19,11 @@ _MAX_VALUE = 60
 
 
 def explain(error: RequestValidationError) -> ApiError:
-    """Return the error of the first field that is wrong."""
-    found: dict[str, Any] = error.errors()[0]
+    """Return the error of a field that is wrong; of several types, that which fits best."""
+    found: dict[str, Any] = max(error.errors(), key=lambda each: len(each['loc']))
     # Where a field may be of several types, each of them is named behind its own.
-    path = [part for part in found['loc'][1:] if isinstance(part, int) or str(part).isidentifier()]
+    path = [part for part, before in zip(found['loc'][1:], found['loc']) if part != before
+            and (isinstance(part, int) or str(part).isidentifier())]
     field = ''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in path)[1:]
     if found['type'] == 'json_invalid':
         return ApiError(400, f'the body is not JSON ({found["ctx"]["error"]}): send a JSON object')
@@ -44,5 +45,8 @@ def explain_status(request: Request, error: HTTPException) -> ApiError:
         return ApiError(404, f'there is nothing at {path}: use /v1/chat/completions, '
                         '/v1/completions, /v1/models or /health', None, 'not_found')
     if error.status_code == 405:
-        return ApiError(405, f'{path} does not take {request.method}', None, 'method_not_allowed')
-    return ApiError(error.status_code, str(error.detail))
+        allowed = (error.headers or {}).get('Allow', 'another method')
+        return ApiError(405, f'{path} does not take {request.method}: use {allowed}', None,
+                        'method_not_allowed')
+    return ApiError(error.status_code, f'the body cannot be read ({error.detail}): send a JSON '
+                    'object')
