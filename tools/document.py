@@ -38,7 +38,7 @@ also inside the engine.
 """
 # From the top down.
 PACKAGES = (
-    'ros2lfm', 'cli', 'cli/bench', 'cli/top', 'node', 'client', 'serving', 'prepare',
+    'ros2lfm', 'cli', 'cli/bench', 'cli/top', 'node', 'client', 'http', 'serving', 'prepare',
     'prepare/passes', 'storage', 'conversation', 'engine', 'engine/decoding', 'engine/grammar',
     'engine/vision', 'engine/text', 'engine/runtime', 'engine/files', '.')
 

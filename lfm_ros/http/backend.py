@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfm_ros.engine.text.tools import Tool
+from lfm_ros.errors import ErrorCode
+from lfm_ros.errors import LfmError
 from lfm_ros.serving.answer import Answer
 from lfm_ros.serving.past_turn import PastTurn
 from lfm_ros.serving.query import Query
@@ -104,7 +106,10 @@ class Backend(ABC):
 
     async def score(self, ids_or_text: str | list[int]) -> list[dict[str, Any]]:
         """
-        Return for each token of a text: ``id``, ``text``, ``logprob`` (None for the first one),
-        ``best`` id, text and log-probability of what is most likely there.
+        Weigh each token of a text.
+
+        :returns: for each ``id``, ``text``, ``logprob`` (None for the first one), and ``best``: id,
+            text and log-probability of what is likeliest there.
         """
-        raise NotImplementedError
+        raise LfmError(ErrorCode.UNSUPPORTED, 'log-probabilities and token ids are not to be had '
+                       'here: send texts without logprobs')

@@ -21,9 +21,9 @@ from lfm_ros.serving.retention import RetentionPolicy
 from lfm_ros.storage.storage import Storage
 import pytest
 from support import open_model
+import vision_support
 from vision_support import answer
 from vision_support import image
-import vision_support
 
 GO = Tool('go-to', 'Go there.', json.dumps({
     'type': 'object', 'properties': {'place': {'type': 'string'}, 'fast': {'type': 'boolean'}},
