@@ -108,8 +108,8 @@ class Backend(ABC):
         """
         Weigh each token of a text.
 
-        :returns: for each ``id``, ``text``, ``logprob`` (None for the first one), and ``best``: id,
-            text and log-probability of what is likeliest there.
+        :returns: for each ``id``, ``text``, ``logprob`` (None for the first one), and ``best``:
+            id, text and log-probability of what is likeliest there.
         """
         raise LfmError(ErrorCode.UNSUPPORTED, 'log-probabilities and token ids are not to be had '
                        'here: send texts without logprobs')
