@@ -27,6 +27,7 @@ from lfm_ros.http.conversation import after
 from lfm_ros.http.conversation import Conversation
 from lfm_ros.http.conversation import read_conversation
 from lfm_ros.http.errors import ApiError
+from lfm_ros.http.errors import REFUSALS
 from lfm_ros.http.guard import add_guards
 from lfm_ros.http.guard import Limits
 from lfm_ros.http.queries import chat_query
@@ -80,8 +81,9 @@ def make_app(backend: Backend, settings: Settings = Settings()) -> FastAPI:
     add_guards(app, settings.limits)
     _add_error_handlers(app)
     _add_descriptions(app, backend)
-    app.post('/v1/chat/completions', response_model=None)(chats.answer)
-    app.post('/v1/completions', response_model=None)(texts.answer)
+    for path, answer in (('/v1/chat/completions', chats.answer),
+                         ('/v1/completions', texts.answer)):
+        app.post(path, response_model=None, responses=REFUSALS)(answer)
     return app
 
 
@@ -92,18 +94,18 @@ def _add_descriptions(app: FastAPI, backend: Backend) -> None:
                 'owned_by': 'lfm_ros', 'max_model_len': model.context_length,
                 'vision': model.vision}
 
-    @app.get('/health')
+    @app.get('/health', responses=REFUSALS)
     async def health() -> dict[str, str]:
         """Say whether requests are answered."""
         await backend.missions()
         return {'status': 'ok'}
 
-    @app.get('/v1/models')
+    @app.get('/v1/models', responses=REFUSALS)
     async def models() -> dict[str, Any]:
         """List the model."""
         return {'object': 'list', 'data': [described()]}
 
-    @app.get('/v1/models/{model:path}')
+    @app.get('/v1/models/{model:path}', responses=REFUSALS)
     async def one_model(model: str) -> dict[str, Any]:
         """Describe the model."""
         _check_model(backend, model)
@@ -240,4 +242,6 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        return await refused(request, validation.explain_status(request, error))
+        answer = await refused(request, validation.explain_status(request, error))
+        answer.headers.update(error.headers or {})  # which methods there are, say
+        return answer

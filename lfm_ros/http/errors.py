@@ -18,6 +18,15 @@ _STATUS = {
 _NAMES = {ErrorCode.CONTEXT_FULL: 'context_length_exceeded',
           ErrorCode.PROMPT_TOO_LONG: 'context_length_exceeded',
           ErrorCode.QUEUE_FULL: 'rate_limit_exceeded'}
+_NAME = {'type': ['string', 'null']}
+_BODY = {'type': 'object', 'required': ['error'], 'properties': {'error': {
+    'type': 'object', 'required': ['message', 'type', 'param', 'code'],
+    'properties': {'message': {'type': 'string'}, 'type': {'type': 'string'}, 'param': _NAME,
+                   'code': _NAME}}}}
+# How the description of the interface names what is refused.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    name: {'description': text, 'content': {'application/json': {'schema': _BODY}}}
+    for name, text in (('4XX', 'The request is refused.'), ('5XX', 'It could not be answered.'))}
 
 
 class ApiError(Exception):

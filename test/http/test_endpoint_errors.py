@@ -108,7 +108,9 @@ def test_a_form_of_a_page_elsewhere_is_not_taken_for_json(endpoint):
 
 def test_paths_and_methods_that_are_not_there_are_named(endpoint):
     assert '/v1/chat/completions' in refused(endpoint, 404, ASK, '/v1/chat')['message']
-    refused(endpoint, 405, ASK, '/v1/models')
+    assert 'use GET' in refused(endpoint, 405, ASK, '/v1/models')['message']
+    with endpoint.open('TRACE', '/v1/models', Authorization=f'Bearer {KEY}') as response:
+        assert response.status == 405 and response.headers['Allow'] == 'GET'
     refused(endpoint, 404, ASK, '/v1/embeddings')
 
 
