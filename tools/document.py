@@ -39,8 +39,9 @@ also inside the engine.
 # From the top down.
 PACKAGES = (
     'ros2lfm', 'cli', 'cli/bench', 'cli/replay', 'cli/top', 'node', 'client', 'replay',
-    'serving', 'prepare', 'prepare/passes', 'storage', 'conversation', 'engine', 'engine/decoding', 'engine/grammar',
-    'engine/vision', 'engine/text', 'engine/runtime', 'engine/files', '.')
+    'serving', 'prepare', 'prepare/passes', 'storage', 'conversation', 'engine',
+    'engine/decoding', 'engine/grammar', 'engine/vision', 'engine/text', 'engine/runtime',
+    'engine/files', '.')
 
 
 def parameter_table() -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 import re
 import shutil
@@ -23,6 +24,7 @@ from zstandard import ZstdError
 
 _MCAP, _SQLITE, _ZSTD = '.mcap', '.db3', '.zstd'
 _READERS = {_MCAP: read_mcap, _SQLITE: read_sqlite}
+_PACKED = b'\x28\xb5\x2f\xfd'  # of zstd; a message in CDR never begins with it
 _METADATA = 'metadata.yaml'
 
 
@@ -68,7 +70,7 @@ class Bag:
                 with _unpacked(file) as path:
                     for message in _READERS[_kind(file)](path, wanted):
                         count, last = count + 1, message.time
-                        yield message
+                        yield _unpacked_message(message)
             except Damaged as error:
                 self.damage[file] = _told(file, count, last, str(error))
 
@@ -90,6 +92,16 @@ def _number(file: Path) -> list[tuple[int, str]]:
     """Return what sorts parts of a bag, of which the tenth comes behind the ninth."""
     return [(int(part), '') if part.isdigit() else (-1, part)
             for part in re.split(r'(\d+)', file.name)]
+
+
+def _unpacked_message(message: RawMessage) -> RawMessage:
+    """Return a message as it was before its recorder compressed it alone."""
+    if not message.data.startswith(_PACKED):
+        return message
+    try:
+        return replace(message, data=ZstdDecompressor().decompressobj().decompress(message.data))
+    except ZstdError:
+        return message  # which nobody can decode
 
 
 @contextmanager

@@ -49,6 +49,15 @@ class RawMessage:
     definition: str
 
 
+class _Whole(bytes):
+    """Bytes of which nothing beyond their end can be taken: mcap would take what there is."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice) and key.stop > len(self):
+            raise ValueError('it is cut off')
+        return super().__getitem__(key)
+
+
 class MessageDecoder:
     """Decodes messages; a definition is compiled once."""
 
@@ -66,7 +75,7 @@ class MessageDecoder:
         if key not in self._decoders:
             self._decoders[key] = _decoder_of(raw)
         try:
-            return self._decoders[key](raw.data)
+            return self._decoders[key](_Whole(raw.data))
         except Exception as error:
             raise ValueError(str(error)) from error
 

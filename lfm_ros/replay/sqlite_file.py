@@ -13,9 +13,6 @@ from urllib.parse import quote
 
 from lfm_ros.replay.damage import Damaged
 from lfm_ros.replay.decoder import RawMessage
-from zstandard import ZstdDecompressor
-
-_ZSTD = b'\x28\xb5\x2f\xfd'  # a message in CDR never begins with it
 
 
 def read_sqlite(path: Path, wanted: Callable[[str, str], bool]) -> Iterator[RawMessage]:
@@ -40,8 +37,6 @@ def read_sqlite(path: Path, wanted: Callable[[str, str], bool]) -> Iterator[RawM
                     'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN '
                     f'({",".join("?" * len(chosen))}) ORDER BY id', chosen):
                 name, kind, encoding = known[number]
-                if data.startswith(_ZSTD):
-                    data = ZstdDecompressor().decompressobj().decompress(data)
                 yield RawMessage(name, kind, time, data, encoding, definitions.get(kind, ''))
     except sqlite3.Error as error:
         raise Damaged(str(error)) from error
@@ -52,4 +47,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     address = f'file:{quote(str(path.resolve()))}?mode=ro'
     if not path.with_name(f'{path.name}-wal').exists():
         address += '&immutable=1'
-    return sqlite3.connect(address, uri=True)
+    database = sqlite3.connect(address, uri=True)
+    # It then opens a file, too, that is shorter than its header says. Nothing is written.
+    database.execute('PRAGMA writable_schema = ON')
+    return database

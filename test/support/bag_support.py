@@ -116,17 +116,17 @@ class BagWriter:
         if self._ended:
             (self.path / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}\n')
 
-    def write(self, kind: str, topic: str = '', encoding: str = 'cdr', **fields: Any) -> None:
+    def write(self, kind: str, topic: str = '', serialization: str = 'cdr', **fields: Any) -> None:
         """Write a message, one second after the last one."""
-        self.write_raw(kind, topic or NODE[kind], cdr(kind, **fields), encoding=encoding)
+        self.write_raw(kind, topic or NODE[kind], cdr(kind, **fields), serialization=serialization)
 
-    def write_raw(self, kind: str, topic: str, data: bytes, time: int = 0, encoding: str = 'cdr'
-                  ) -> None:
+    def write_raw(self, kind: str, topic: str, data: bytes, time: int = 0,
+                  serialization: str = 'cdr') -> None:
         """Write a message that is serialized already."""
         self._seconds += 1
         time = time or START + self._seconds * SECOND
         if topic not in self._topics:
-            self._topics[topic] = self._add_topic(kind, topic, encoding)
+            self._topics[topic] = self._add_topic(kind, topic, serialization)
         if self._is_mcap:
             self._writer.add_message(self._topics[topic], time, data, time)
         else:
@@ -134,11 +134,11 @@ class BagWriter:
                 'INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)',
                 (self._topics[topic], time, data))
 
-    def _add_topic(self, kind: str, topic: str, encoding: str) -> int:
+    def _add_topic(self, kind: str, topic: str, serialization: str) -> int:
         text = definition_of(kind) if self._definitions else ''
         if self._is_mcap:
             schema = self._writer.register_schema(kind, 'ros2msg' if text else '', text.encode())
-            return self._writer.register_channel(topic, encoding, schema)
+            return self._writer.register_channel(topic, serialization, schema)
         if text:
             self._database.execute(
                 'INSERT INTO message_definitions (topic_type, encoding, '
@@ -146,7 +146,7 @@ class BagWriter:
                 (kind, text))
         cursor = self._database.execute(
             'INSERT INTO topics (name, type, serialization_format, offered_qos_profiles, '
-            "type_description_hash) VALUES (?, ?, ?, '', '')", (topic, kind, encoding))
+            "type_description_hash) VALUES (?, ?, ?, '', '')", (topic, kind, serialization))
         return int(cursor.lastrowid or 0)
 
 

@@ -17,7 +17,7 @@ from lfm_ros.replay.comparison import FAILED
 from lfm_ros.replay.comparison import NEW
 
 _VERDICTS = (EQUAL, DIFFERENT, FAILED, NEW)
-_TIMES = ('tokens_per_second', 'time_to_first_token')
+_SPEED, _LATENCY = 'tokens_per_second', 'time_to_first_token'
 _SHOWN = 10  # questions with other answers
 _WIDTH = 160  # characters of an answer
 
@@ -36,18 +36,17 @@ def print_report(summary: dict[str, Any], lines: Sequence[dict[str, Any]]) -> No
     """Print a table, and what is different."""
     names = _short_names([bag['bag'] for bag in summary['bags']])
     width = max(3, *map(len, names))
-    print_text(f'{"bag":<{width}} questions equal different failed   new  valid forms  '
-               'tokens/s rec.   now  first token s rec.   now  questions/s images/s')
+    print_text(f'{"bag":<{width}} {"questions":>9} {"equal":>6} {"different":>9} {"failed":>6} '
+               f'{"new":>6} {"valid forms":>11} {"tokens/s (recorded)":>20} '
+               f'{"first token ms (recorded)":>26} {"questions/s":>11} {"images/s":>8}')
     for name, bag in zip(names, summary['bags']):
         seconds = bag['seconds'] or float('inf')
         forms = f'{bag["valid_forms"]}/{bag["forms"]}' if bag['forms'] else '-'
-        speed = bag['recorded'], bag['now']
         print_text(
-            f'{name:<{width}} {bag["questions"]:>9} {bag[EQUAL]:>5} {bag[DIFFERENT]:>9} '
-            f'{bag[FAILED]:>6} {bag[NEW]:>5}  {forms:>11}  '
-            f'{_figure(speed[0], _TIMES[0], 1):>13} {_figure(speed[1], _TIMES[0], 1):>5}  '
-            f'{_figure(speed[0], _TIMES[1], 3):>18} {_figure(speed[1], _TIMES[1], 3):>5}  '
-            f'{bag["questions"] / seconds:>11.2f} {bag["images"] / seconds:>8.2f}')
+            f'{name:<{width}} {bag["questions"]:>9} {bag[EQUAL]:>6} {bag[DIFFERENT]:>9} '
+            f'{bag[FAILED]:>6} {bag[NEW]:>6} {forms:>11} {_figures(bag, _SPEED, 1):>20} '
+            f'{_figures(bag, _LATENCY, 1000):>26} {bag["questions"] / seconds:>11.2f} '
+            f'{bag["images"] / seconds:>8.2f}')
     other = [line for line in lines if line['verdict'] in (DIFFERENT, FAILED)]
     for line in other[:_SHOWN]:
         print_text(f'\nquestion {line["question"]} of {Path(line["bag"]).name}, mission '
@@ -76,12 +75,15 @@ def _summary(bag: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _medians(answers: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Return the medians of what was measured; an answer of one token has no speed."""
     usages = [answer['usage'] for answer in answers]
-    found = {name: [usage[name] for usage in usages if usage[name]] for name in _TIMES}
+    found = {name: [usage[name] for usage in usages if usage[name]] for name in (_SPEED, _LATENCY)}
     return {name: statistics.median(values) for name, values in found.items() if values}
 
 
-def _figure(values: dict[str, float], name: str, digits: int) -> str:
-    return f'{values[name]:.{digits}f}' if name in values else '-'
+def _figures(bag: dict[str, Any], name: str, scale: float) -> str:
+    """Return a figure of now, and in parentheses that of the recording."""
+    now, recorded = (f'{scale * bag[when][name]:.1f}' if name in bag[when] else '-'
+                     for when in ('now', 'recorded'))
+    return f'{now} ({recorded})'
 
 
 def _short_names(bags: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from lfm_ros.cli.inputs import given_text
 from lfm_ros.cli.inputs import JSON
 from lfm_ros.cli.inputs import text_or_file
+from lfm_ros.cli.option_names import with_option_names
 from lfm_ros.cli.options import open_model
 from lfm_ros.cli.options import sampling_of
 from lfm_ros.cli.options import scheduler_of
@@ -23,6 +24,7 @@ from lfm_ros.cli.replay.report import print_report
 from lfm_ros.cli.replay.report import summary_of
 from lfm_ros.engine.model import Model
 from lfm_ros.engine.text.response_format import ResponseFormat
+from lfm_ros.errors import LfmError
 from lfm_ros.replay.bag import Bag
 from lfm_ros.replay.camera_recording import CameraRecording
 from lfm_ros.replay.comparison import DIFFERENT
@@ -91,8 +93,13 @@ def _recording(path: Path, arguments: argparse.Namespace) -> Recording:
     bag = Bag(path)
     if not arguments.topic:
         return NodeRecording(bag, arguments.node)
-    query = Query(arguments.ask, response_format=ResponseFormat(arguments.schema))
-    query.check()
+    response_format = ResponseFormat(arguments.schema)
+    query = Query(arguments.ask, response_format=response_format)
+    try:
+        query.check()
+    except LfmError as error:
+        message = with_option_names(error.message, response_format.name)
+        raise LfmError(error.code, message) from error
     return CameraRecording(bag, arguments.topic, query, arguments.every)
 
 
