@@ -31,7 +31,8 @@ class ResultFile:
         self._file = None
         if path is None:
             return
-        self._file = open(path, 'a+b')
+        # What was said is for nobody else.
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), 'a+b')
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

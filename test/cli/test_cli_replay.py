@@ -4,6 +4,7 @@
 import json
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 
@@ -184,6 +185,12 @@ def test_what_failed_in_the_recording_does_not_change_its_mission(tmp_path, caps
     later = next(line for line in lines_of(out)[1:] if line['mission_id'] == 'a')
     assert later['now']['usage']['cached_tokens'] < next(
         line for line in first[1:] if line['mission_id'] == 'a')['now']['usage']['cached_tokens']
+
+
+def test_results_are_for_nobody_else(tmp_path, capsys, first):
+    out = tmp_path / 'out'
+    replay(capsys, write(tmp_path / 'bag', first), *DEMO, '--out', out)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
 def test_each_bag_begins_without_missions_and_has_its_row(tmp_path, capsys, first):
