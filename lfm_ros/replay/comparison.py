@@ -9,7 +9,7 @@ from typing import Any
 
 from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
-from lfm_ros.replay.events import Question
+from lfm_ros.engine.text.response_format import ResponseFormat
 from lfm_ros.serving.answer import Answer
 from lfm_ros.serving.answer import Usage
 from lfm_ros.serving.mission_store import MissionStore
@@ -60,23 +60,19 @@ def compare(now: dict[str, Any], recorded: dict[str, Any] | None) -> dict[str, A
     return {'verdict': EQUAL if all(same.values()) else DIFFERENT, **same}
 
 
-def has_valid_form(store: MissionStore, question: Question, fields: dict[str, Any] | None
-                   ) -> bool | None:
+def has_form(store: MissionStore, wanted: ResponseFormat, text: str) -> bool:
     """
-    Return whether an answer has the form that was asked for; None: any will do, or it failed.
+    Return whether an answer is complete and has a form.
 
     It belongs into the thread of the model.
     """
-    wanted = question.query.response_format
-    if not wanted.name or fields is None or fields['error_code']:
-        return None
     if wanted.choices:
-        return fields['text'] in wanted.choices
+        return text in wanted.choices
     model = store.model
     grammar = store.structured_output.grammar(GrammarSource.of(wanted))
     while not model.grammars.advance(grammar):
         grammar.poll(0.1)
-    ids = [*model.tokenizer.encode(fields['text']), min(model.end_ids)]
+    ids = [*model.tokenizer.encode(text), min(model.end_ids)]
     matcher = GrammarMatcher.of(grammar)
     matcher.validate(ids)
     return matcher.valid == len(ids)

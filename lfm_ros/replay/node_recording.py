@@ -14,6 +14,7 @@ from lfm_ros.engine.vision.mono16 import AUTO
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.replay.bag import Bag
+from lfm_ros.replay.comparison import recorded_fields
 from lfm_ros.replay.decoder import MessageDecoder
 from lfm_ros.replay.decoder import OBSERVATION
 from lfm_ros.replay.decoder import QUERY
@@ -108,15 +109,16 @@ class NodeRecording:
             message = self._decode(raw)
             if message is None:
                 continue
-            if raw.type == RESPONSE:
-                responses.append((raw.topic, raw.time, message))
-            elif raw.type == STRING:
-                asked.append((raw.topic, Asked('', DEFAULT_MISSION)))
-            elif raw.type == QUERY:
-                images = len(message.images) + len(message.compressed_images)
-                asked.append((raw.topic, Asked(
-                    message.request_id, message.mission_id or DEFAULT_MISSION,
-                    message.use_camera, images)))
+            try:
+                if raw.type == RESPONSE:
+                    recorded_fields(message)
+                    responses.append((raw.topic, raw.time, message))
+                elif raw.type != OBSERVATION:
+                    asked.append((raw.topic, _asked(raw, message)))
+            except AttributeError as error:
+                raise LfmError(ErrorCode.UNSUPPORTED, f'{self._bag.path} has {raw.type} of '
+                               f'another version, without {error.name}: replay it by the version '
+                               'of lfm_ros that it was recorded with') from error
         return asked, responses
 
     def _stamps(self) -> Counter[Stamp]:
@@ -164,6 +166,15 @@ class NodeRecording:
         except LfmError as error:
             return replace(event, error=error)
         return replace(event, query=replace(event.query, images=images))
+
+
+def _asked(raw: RawMessage, message: Any) -> Asked:
+    """Return what a question tells of its answer."""
+    if raw.type == STRING:
+        return Asked('', DEFAULT_MISSION)
+    query = to_query(message)
+    images = len(message.images) + len(message.compressed_images)
+    return Asked(query.request_id, query.mission_id, message.use_camera, images)
 
 
 def _no_frame(reason: str) -> LfmError:

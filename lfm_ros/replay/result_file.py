@@ -19,7 +19,7 @@ class ResultFile:
     """
     A file of results that can be continued; a context manager.
 
-    :param path: of the file; None: nothing is kept.
+    :ivar path: of the file; None: nothing is kept.
     :param run: names the model and the options; a file with those of another is refused.
     :ivar lines: all results in it.
     :raises LfmError: INVALID_VALUE.
@@ -27,6 +27,7 @@ class ResultFile:
 
     def __init__(self, path: Path | None, run: str) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.path = path
         self._run = run
         self._file = None
         if path is None:

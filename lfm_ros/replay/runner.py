@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+import logging
 import time
 from typing import Any
 from typing import TypeVar
 
 from lfm_ros.conversation.entry import TURNS
+from lfm_ros.engine.text.response_format import ResponseFormat
 from lfm_ros.errors import LfmError
 from lfm_ros.replay.comparison import answer_fields
 from lfm_ros.replay.comparison import compare
-from lfm_ros.replay.comparison import has_valid_form
+from lfm_ros.replay.comparison import has_form
 from lfm_ros.replay.comparison import recorded_fields
 from lfm_ros.replay.events import Observed
 from lfm_ros.replay.events import Question
@@ -25,6 +27,7 @@ from lfm_ros.serving.answer import Answer
 from lfm_ros.serving.request import Request
 from lfm_ros.serving.scheduler import Scheduler
 
+_log = logging.getLogger(__name__)
 _Result = TypeVar('_Result')
 
 
@@ -38,12 +41,10 @@ class Runner:
     :param scheduler: its missions are those of this recording, and of nothing else.
     :param timeout: seconds for each answer; 0: none.
     :param done: the results that an earlier run has written, the first of the recording.
-    :ivar observations_lost: how many observations no mission could take.
     """
 
     def __init__(self, scheduler: Scheduler, recording: Recording, timeout: float = 0.0,
                  done: Sequence[dict[str, Any]] = ()) -> None:
-        self.observations_lost = 0
         self._scheduler = scheduler
         self._recording = recording
         self._timeout = timeout
@@ -94,8 +95,8 @@ class Runner:
             if event.error:
                 raise event.error
             self._scheduler.observe(event.mission_id, event.text, event.images).result()
-        except LfmError:
-            self.observations_lost += 1
+        except LfmError as error:
+            _log.warning('an observation of mission %r was lost: %s', event.mission_id, error)
 
     def _is_aside(self, question: Question) -> bool:
         return question.query.aside or bool(question.recorded and question.recorded.error_code)
@@ -121,10 +122,8 @@ class Runner:
         answer = self._answer(question)
         seconds = time.monotonic() - started
         now, recorded = answer_fields(answer), recorded_fields(question.recorded)
-        for fields in (now, recorded):
-            if fields:
-                fields['valid_form'] = self._in_model(
-                    lambda: has_valid_form(self._scheduler.store, question, fields))
+        for fields in filter(None, (now, recorded)):
+            fields['valid_form'] = self._has_valid_form(query.response_format, fields)
         committed = not (answer.error_code or query.raw or self._is_aside(question))
         return {'question': question.number, 'time': question.time, 'topic': question.topic,
                 'mission_id': query.mission_id, 'request_id': query.request_id,
@@ -132,6 +131,13 @@ class Runner:
                 'now': now, 'recorded': recorded, 'seconds': seconds,
                 'state': self._in_model(lambda: self._state(query.mission_id))
                 if committed else ''}
+
+    def _has_valid_form(self, wanted: ResponseFormat, fields: dict[str, Any]) -> bool | None:
+        """Return whether an answer has the form that was asked for; None: any, or it failed."""
+        if not wanted.name or fields['error_code']:
+            return None
+        text, store = fields['text'], self._scheduler.store
+        return self._in_model(lambda: has_form(store, wanted, text))
 
     def _state(self, mission_id: str) -> str:
         """Return the name of the state of a mission after a turn."""

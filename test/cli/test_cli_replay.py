@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lfm replay`: recorded missions are asked again, compared, stopped and gone on with."""
 import json
+import os
+from pathlib import Path
 import shutil
 import signal
 import stat
@@ -29,8 +31,11 @@ from lfm_ros.replay.result_file import ResultFile  # noqa: E402
 from lfm_ros.serving.mission_store import MissionStore  # noqa: E402
 from mcap.writer import CompressionType  # noqa: E402
 from pictures import picture  # noqa: E402
+from process_tree import descendants  # noqa: E402
 from support import assert_one_line  # noqa: E402
 from support import environment  # noqa: E402
+from support import folder  # noqa: E402
+from support import lfm  # noqa: E402
 from waiting import WAIT  # noqa: E402
 
 DEMO = ('demo', '--threads', '1')
@@ -371,6 +376,7 @@ def test_a_bag_without_questions_is_no_failure(tmp_path, capsys):
     (('--topic', '/cam', '--ask', 'What?', '--node', '/lfm'), '--topic and --node'),
     (('--topic', '/cam', '--ask', 'What?'), 'no topic /cam'),
     (('--topic', '/cam', '--ask', 'What?', '--schema', '{'), '--schema'),
+    (('--ray-workers', '2'), '--ray-workers is 2'),
     (('--node', '/nobody'), '/nobody'), (('--max-tokens', '0'), '--max-tokens'),
     (('--temperature', '-1'), '--temperature')])
 def test_mistakes_are_answered_with_one_sentence(tmp_path, capsys, arguments, words):
@@ -381,12 +387,63 @@ def test_mistakes_are_answered_with_one_sentence(tmp_path, capsys, arguments, wo
     assert printed.out == ''
 
 
-def test_a_missing_library_is_named_with_what_installs_it(tmp_path, capsys, monkeypatch):
-    find = replay_command.find_spec
-    monkeypatch.setattr(replay_command, 'find_spec',
-                        lambda name: None if name == 'mcap_ros2' else find(name))
-    assert main(['replay', str(tmp_path), 'demo']) == 2
-    assert_one_line(capsys.readouterr().err, 'mcap-ros2-support is missing', 'pip install')
+@pytest.mark.parametrize('module, options, package', [
+    ('mcap_ros2', (), 'mcap-ros2-support'), ('ray', ('--ray', 'local'), 'ray')])
+def test_a_missing_library_is_named_with_what_installs_it(tmp_path, capsys, monkeypatch, module,
+                                                          options, package):
+    monkeypatch.setattr(replay_command, 'find_spec', lambda name: name != module or None)
+    assert main(['replay', str(tmp_path), 'demo', *options]) == 2
+    assert_one_line(capsys.readouterr().err, f'{package} is missing', 'pip install', package)
+
+
+def is_worker(pid):
+    return b'RemoteWorker' in Path(f'/proc/{pid}/cmdline').read_bytes()
+
+
+def test_a_cluster_loses_nothing_when_a_worker_is_killed(tmp_path, capsys, monkeypatch, first):
+    pytest.importorskip('ray', reason='ray is not installed (an extra of lfm replay --ray)')
+    from lfm_ros.cli.replay.cluster import Cluster
+    bags = [write(tmp_path / f'{number}', first) for number in range(3)]
+    append, start, started, killed = ResultFile.append, Cluster._start, [], []
+
+    def append_and_kill(self, fields):
+        append(self, fields)
+        if len(self.lines) == 5:
+            killed.append(next(m for m in descendants(os.getpid()) if is_worker(m.pid)))
+            os.kill(killed[0].pid, signal.SIGKILL)
+
+    monkeypatch.setattr(ResultFile, 'append', append_and_kill)
+    monkeypatch.setattr(Cluster, '_start', lambda self: started.append(1) or start(self))
+    status, summary, _ = replay(capsys, *bags, *DEMO, '--out', tmp_path / 'out',
+                                '--ray', 'local', '--ray-workers', 2)
+    assert len(started) == 3 and not killed[0].alive, 'another one took its place'
+    assert (status, [bag['equal'] for bag in summary['bags']]) == (0, [QUESTIONS] * 3)
+    lines = lines_of(tmp_path / 'out')
+    assert sorted((line['bag'], line['question']) for line in lines) == [
+        (str(bag), number) for bag in bags for number in range(QUESTIONS)]
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path, capsys, first):
+    pytest.importorskip('ray', reason='ray is not installed (an extra of lfm replay --ray)')
+    bag = write(tmp_path / 'bag', first)
+    assert main(['replay', str(bag), *DEMO, '--ray', 'nonsense address']) == 2
+    assert 'no Ray cluster at nonsense address' in capsys.readouterr().err
+
+
+def test_an_error_of_a_worker_is_told_as_without_a_cluster(tmp_path, capsys, first):
+    pytest.importorskip('ray', reason='ray is not installed (an extra of lfm replay --ray)')
+    bag = write(tmp_path / 'bag', first)
+    assert main(['replay', str(bag), str(tmp_path / 'none'), '--ray', 'local']) == 2
+    assert_one_line(capsys.readouterr().err, 'lfm replay: ', str(tmp_path / 'none'))
+
+
+def test_an_observation_that_no_mission_takes_is_told(tmp_path):
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write(OBSERVATION, mission_id='m', text='This.', compressed_images=[png(1)])
+        bag.write(QUERY, mission_id='m', prompt='What?', max_tokens=2)
+    done = lfm('replay', bag.path, folder())
+    assert done.returncode == 0
+    assert_one_line(done.stderr, "lfm replay: an observation of mission 'm' was lost")
 
 
 def test_help_needs_no_library_for_bags():

@@ -7,8 +7,10 @@ import pytest
 
 pytest.importorskip('mcap_ros2', reason='recordings need mcap-ros2-support')
 
-from bag_support import BagWriter  # noqa: E402, I100
+import bag_support  # noqa: E402, I100
+from bag_support import BagWriter  # noqa: E402
 from bag_support import COMPRESSED_IMAGE  # noqa: E402
+from bag_support import definition_of  # noqa: E402
 from bag_support import FORMATS  # noqa: E402
 from bag_support import IMAGE  # noqa: E402
 from bag_support import OBSERVATION  # noqa: E402
@@ -26,6 +28,7 @@ from lfm_ros.replay.matching import Asked  # noqa: E402
 from lfm_ros.replay.matching import match  # noqa: E402
 from lfm_ros.replay.node_recording import NodeRecording  # noqa: E402
 from lfm_ros.serving.query import Query  # noqa: E402
+from mcap_ros2._dynamic import serialize_dynamic  # noqa: E402
 import numpy as np  # noqa: E402
 
 
@@ -249,5 +252,17 @@ def test_an_unknown_encoding_of_messages_is_named(tmp_path, encoding):
     with BagWriter(tmp_path / 'bag') as bag:
         bag.write(QUERY, serialization=encoding, prompt='What?')
     with pytest.raises(LfmError, match=f"encoded as '{encoding}'") as caught:
+        NodeRecording(Bag(bag.path))
+    assert caught.value.code == ErrorCode.UNSUPPORTED
+
+
+@pytest.mark.parametrize('kind, field', [(QUERY, 'suffix'), (RESPONSE, 'tool_calls')])
+def test_messages_of_a_version_that_lacks_a_field_are_refused(tmp_path, monkeypatch, kind, field):
+    whole = definition_of(kind)
+    older = '\n'.join(line for line in whole.splitlines() if f' {field}' not in line)
+    monkeypatch.setattr(bag_support, 'definition_of', lambda name: older)
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write_raw(kind, '/lfm/any', serialize_dynamic(kind, older)[kind]({'prompt': 'What?'}))
+    with pytest.raises(LfmError, match=f'another version, without {field}') as caught:
         NodeRecording(Bag(bag.path))
     assert caught.value.code == ErrorCode.UNSUPPORTED

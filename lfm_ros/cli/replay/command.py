@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'reads it from standard input')
     parser.add_argument('--schema', default='', metavar='JSON', help='with --topic: JSON schema '
                         'of the answer, or a file with one')
+    parser.add_argument('--ray', default='', metavar='ADDRESS', help='spread the bags over a '
+                        'cluster of Ray, as 10.0.0.1:6379, auto, or local for one on this '
+                        'machine; all its machines see BAG and MODEL under the same names')
+    parser.add_argument('--ray-workers', type=int, default=0, metavar='N', help='with --ray: '
+                        'models that are open at once; 0: one per machine')
     add_vision_arguments(parser)
     add_answer_arguments(parser)
 
@@ -54,10 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask what was recorded, and report."""
     _check(arguments)
-    missing = [package for module, package in _PACKAGES.items() if find_spec(module) is None]
+    needed = {**_PACKAGES, **({'ray': 'ray'} if arguments.ray else {})}
+    missing = [package for module, package in needed.items() if find_spec(module) is None]
     if missing:
         raise LfmError(ErrorCode.UNSUPPORTED, f'the Python package {missing[0]} is missing: run '
-                       f"'pip install {' '.join(_PACKAGES.values())}'")
+                       f"'pip install {' '.join(needed.values())}'")
     from lfm_ros.cli.replay.work import replay
     return replay(arguments)
 
@@ -74,6 +80,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.topic and arguments.node:
         raise LfmError(ErrorCode.INVALID_VALUE, '--topic and --node are both given: leave one of '
                        'them out')
+    if arguments.ray_workers < 0 or arguments.ray_workers and not arguments.ray:
+        raise LfmError(ErrorCode.INVALID_VALUE, f'--ray-workers is {arguments.ray_workers}: set '
+                       'it to 1 or more, together with --ray')
     if not (math.isfinite(arguments.every) and arguments.every >= 0):
         raise LfmError(ErrorCode.INVALID_VALUE, f'--every is {arguments.every:g}: set it to 0 or '
                        'more seconds')
