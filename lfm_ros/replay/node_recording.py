@@ -17,7 +17,6 @@ from lfm_ros.replay.bag import Bag
 from lfm_ros.replay.comparison import recorded_fields
 from lfm_ros.replay.decoder import MessageDecoder
 from lfm_ros.replay.decoder import OBSERVATION
-from lfm_ros.replay.decoder import QUERY
 from lfm_ros.replay.decoder import RawMessage
 from lfm_ros.replay.decoder import RESPONSE
 from lfm_ros.replay.decoder import STRING
