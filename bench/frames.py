@@ -32,7 +32,7 @@ def measure(by: str, width: int, height: int, encoding: str) -> float:
     """Return the seconds of CPU time of one frame."""
     from lfm_ros.engine.vision.image_processor import ImageProcessor
     from lfm_ros.engine.vision.image_processor import ImageSettings
-    from lfm_ros.node.frames import RawFrame
+    from lfm_ros.engine.vision.raw_frame import RawFrame
     import numpy as np
     from sensor_msgs.msg import Image
     message = Image(width=width, height=height, encoding=encoding, step=BYTES[encoding] * width)

@@ -38,9 +38,10 @@ also inside the engine.
 """
 # From the top down.
 PACKAGES = (
-    'ros2lfm', 'cli', 'cli/bench', 'cli/top', 'node', 'client', 'http', 'serving', 'prepare',
-    'prepare/passes', 'storage', 'conversation', 'engine', 'engine/decoding', 'engine/grammar',
-    'engine/vision', 'engine/text', 'engine/runtime', 'engine/files', '.')
+    'ros2lfm', 'cli', 'cli/bench', 'cli/replay', 'cli/top', 'node', 'client', 'http', 'replay',
+    'serving', 'prepare', 'prepare/passes', 'storage', 'conversation', 'engine',
+    'engine/decoding', 'engine/grammar', 'engine/vision', 'engine/text', 'engine/runtime',
+    'engine/files', '.')
 
 
 def parameter_table() -> str:

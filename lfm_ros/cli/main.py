@@ -28,9 +28,9 @@ from lfm_ros.errors import LfmError
 # The module of each verb; only that of the verb which is run is imported: `lfm missions list`
 # needs neither ONNX Runtime nor a tokenizer.
 VERBS = {'inspect': 'inspect', 'score': 'score', 'ask': 'ask', 'chat': 'chat',
-         'missions': 'missions', 'bench': 'bench.command', 'prepare': 'prepare',
-         'top': 'top.command', 'doctor': 'doctor', 'serve': 'serve'}
-_WITHOUT_MODEL_ARGUMENTS = ('missions', 'prepare', 'top', 'doctor')
+         'missions': 'missions', 'replay': 'replay.command', 'bench': 'bench.command',
+         'prepare': 'prepare', 'top': 'top.command', 'doctor': 'doctor', 'serve': 'serve'}
+_WITHOUT_MODEL_ARGUMENTS = ('missions', 'replay', 'prepare', 'top', 'doctor')
 
 _WORK_FAILED = 1
 _BAD_USE = 2

@@ -63,11 +63,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                         'repeated')
 
 
-def add_image_arguments(parser: argparse.ArgumentParser, files: bool = True) -> None:
-    """Add what all verbs share that take images; ``files``: they come from files."""
-    if files:
-        parser.add_argument('--image', action='append', default=[], metavar='FILE',
-                            help='JPEG or PNG to add to the prompt; may be repeated')
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what all verbs share that take images."""
+    parser.add_argument('--image', action='append', default=[], metavar='FILE',
+                        help='JPEG or PNG to add to the prompt; may be repeated')
+    add_vision_arguments(parser)
+
+
+def add_vision_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how images are shown to the model."""
     parser.add_argument('--image-tokens', type=int, default=0, metavar='N',
                         help='maximum tokens per image; default: that of the model')
     parser.add_argument('--no-tiling', action='store_true',
@@ -92,23 +96,28 @@ def read_images(files: Sequence[str]) -> list[EncodedImage]:
 
 def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `ask` and `chat` share."""
-    parser.add_argument('--system', default='', metavar='TEXT', help='system prompt; default: '
-                        "the chat template's")
     parser.add_argument('--mission', default='default', metavar='NAME',
                         help='name of the mission')
     parser.add_argument('--missions-dir', metavar='DIR', help='folder in which missions are '
                         'stored, as missions.dir of the node; default: they end with this command')
     parser.add_argument('--key-file', metavar='FILE', help=KEY_HELP)
+    parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
+                        help='end the answer before this text; may be repeated')
+    add_image_arguments(parser)
+    add_answer_arguments(parser)
+
+
+def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what counts for all questions that do not say it themselves."""
+    parser.add_argument('--system', default='', metavar='TEXT', help='system prompt; default: '
+                        "the chat template's")
     parser.add_argument('--overflow', choices=POLICIES, default=REFUSE,
                         help='what to do when the context is full: '
                         + '; '.join(f'{name}: {text}' for name, text in POLICIES.items()))
-    add_image_arguments(parser)
     parser.add_argument('--max-tokens', type=int, default=256, metavar='N',
                         help='maximum length of the answer in tokens')
     parser.add_argument('--timeout', type=float, default=0.0, metavar='SECONDS',
                         help='for the whole answer; 0: none')
-    parser.add_argument('--stop', action='append', default=[], metavar='TEXT',
-                        help='end the answer before this text; may be repeated')
     parser.set_defaults(context=DEFAULT_CONTEXT)
     add_sampling_arguments(parser)
 
@@ -168,32 +177,37 @@ def check_context(tokens: int) -> None:
 @contextmanager
 def open_scheduler(arguments: argparse.Namespace) -> Iterator[Scheduler]:
     """Open a model and all that is needed to talk with it; at the end, keep what was said."""
-    # The node may keep more missions than its default allows.
-    retention = RetentionPolicy(max_missions=sys.maxsize, overflow=arguments.overflow)
-    with open_missions(arguments, retention, folder=missions_folder(arguments),
-                       cipher=cipher_of(arguments)) as scheduler:
+    check_answer_arguments(arguments)
+    with scheduler_of(open_model(arguments), arguments, missions_folder(arguments),
+                      cipher_of(arguments)) as scheduler:
         yield scheduler
 
 
-@contextmanager
-def open_missions(arguments: argparse.Namespace, retention: RetentionPolicy, queue_size: int = 8,
-                  parallel: int = 1, folder: Path | None = None,
-                  cipher: StorageCipher = StorageCipher()) -> Iterator[Scheduler]:
-    """
-    Open a model and its missions; at the end, keep what was said.
-
-    :param folder: in which missions are kept; None: they end with the command.
-    """
-    sampling = sampling_of(arguments)
-    for name, value in sampling.items():
+def check_answer_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse values of :func:`add_answer_arguments` that are none."""
+    for name, value in sampling_of(arguments).items():
         if value < 0:  # over ROS a negative number means the default, here it is a mistake
             raise LfmError(ErrorCode.INVALID_SAMPLING,
                            f'--{name.replace("_", "-")} is {value:g}: it cannot be negative')
     if not 1 <= arguments.max_tokens <= MAX_TOKENS:
         raise LfmError(ErrorCode.INVALID_VALUE, f'--max-tokens is {arguments.max_tokens}: set it '
                        f'between 1 and {MAX_TOKENS}')
-    model = open_model(arguments)
-    defaults = RequestDefaults(model.sampling.with_overrides(sampling), arguments.max_tokens)
+
+
+@contextmanager
+def scheduler_of(model: Model, arguments: argparse.Namespace, folder: Path | None = None,
+                 cipher: StorageCipher = StorageCipher(), queue_size: int = 8,
+                 parallel: int = 1) -> Iterator[Scheduler]:
+    """
+    Give the scheduler of a model; at the end, keep what was said.
+
+    :param folder: of the missions; None: they end with it.
+    """
+    defaults = RequestDefaults(model.sampling.with_overrides(sampling_of(arguments)),
+                               arguments.max_tokens)
+    # The node may keep more missions than its default allows.
+    retention = RetentionPolicy(max_missions=sys.maxsize,
+                                overflow=getattr(arguments, 'overflow', REFUSE))
     with closing(Storage(folder, model, cipher)) as storage:
         store = MissionStore(model, arguments.system, retention, storage)
         scheduler = Scheduler(store, queue_size, defaults=defaults, parallel=parallel)

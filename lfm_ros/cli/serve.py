@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from lfm_ros.cli.options import add_image_arguments
 from lfm_ros.cli.options import add_sampling_arguments
-from lfm_ros.cli.options import open_missions
+from lfm_ros.cli.options import add_vision_arguments
+from lfm_ros.cli.options import check_answer_arguments
+from lfm_ros.cli.options import open_model
+from lfm_ros.cli.options import scheduler_of
 from lfm_ros.cli.output import print_json
 from lfm_ros.cli.output import print_text
 from lfm_ros.engine.model_options import DEFAULT_CONTEXT
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.serving.retention import RetentionPolicy
 
 DEFAULT_MAX_TOKENS = 1024
 MAX_PARALLEL = 64
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='requests that may wait')
     parser.add_argument('--max-tokens', type=int, default=DEFAULT_MAX_TOKENS, metavar='N',
                         help='maximum length of an answer whose request names none')
-    add_image_arguments(parser, files=False)
+    add_vision_arguments(parser)
     add_sampling_arguments(parser)
     parser.set_defaults(context=DEFAULT_CONTEXT)
 
@@ -63,9 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
                        'install fastapi and uvicorn') from error
     key = read_key(arguments.key_file) if arguments.key_file else ''
     sock = listen(arguments.host, arguments.port, key)  # before the model takes its time
-    retention = RetentionPolicy(max_missions=sys.maxsize)
-    with sock, open_missions(arguments, retention, arguments.queue, arguments.parallel
-                             ) as scheduler:
+    with sock, scheduler_of(open_model(arguments), arguments, queue_size=arguments.queue,
+                            parallel=arguments.parallel) as scheduler:
         backend = EngineBackend(scheduler, arguments.name)
         found = {'url': url_of(sock), 'model': backend.model.name}
 
@@ -82,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    check_answer_arguments(arguments)
     for name, most in (('conversations', MAX_QUEUE), ('parallel', MAX_PARALLEL),
                        ('queue', MAX_QUEUE)):
         value = getattr(arguments, name)

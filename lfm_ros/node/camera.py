@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from lfm_ros.engine.vision.compressed_frame import CompressedFrame
 from lfm_ros.engine.vision.mono16 import AUTO
+from lfm_ros.engine.vision.raw_frame import RawFrame
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.node.compressed_frame import CompressedFrame
-from lfm_ros.node.frames import RawFrame
 from lfm_ros.serving.request_errors import DEACTIVATED
 import numpy as np
 from rclpy.clock import Clock

@@ -24,6 +24,8 @@ from lfm_ros.serving.answer import CANCELLED
 from lfm_ros.serving.answer import TextDelta
 from lfm_ros.serving.query import DEFAULT_MISSION
 from lfm_ros.serving.query import Query
+from lfm_ros.serving.query_message import to_frames
+from lfm_ros.serving.query_message import to_query
 from lfm_ros.serving.request import Request
 from lfm_ros.srv import Ask
 from rclpy.action import CancelResponse
@@ -85,7 +87,7 @@ class QueryServer:
             return []
         assert self._runtime.model
         self._runtime.model.require_vision()  # refuses a text model
-        images: list[Any] = convert.to_frames(message, parameters.mono16_range(self._node))
+        images: list[Any] = to_frames(message, parameters.mono16_range(self._node))
         if camera and self.camera:
             images.append(self.camera.request_frame())
         return images
@@ -106,7 +108,7 @@ class QueryServer:
 
         try:
             scheduler = self._runtime.active_scheduler()
-            query = convert.to_query(message, self._images_of(message, message.use_camera))
+            query = to_query(message, self._images_of(message, message.use_camera))
             images = query.images
         except Exception as error:
             query = Query(message.prompt, message.mission_id or DEFAULT_MISSION,

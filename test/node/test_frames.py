@@ -7,11 +7,11 @@ import struct
 from camera import to_compressed
 from lfm_ros.engine.vision.colours import demosaic
 from lfm_ros.engine.vision.colours import from_yuv
+from lfm_ros.engine.vision.compressed_frame import CompressedFrame
+from lfm_ros.engine.vision.raw_frame import BAYER
+from lfm_ros.engine.vision.raw_frame import RawFrame
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
-from lfm_ros.node.compressed_frame import CompressedFrame
-from lfm_ros.node.frames import BAYER
-from lfm_ros.node.frames import RawFrame
 import numpy as np
 from PIL import Image as PillowImage
 import pytest

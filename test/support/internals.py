@@ -118,7 +118,7 @@ def node_facts() -> dict[str, Any]:
 
 def takes_encoding(encoding: str) -> bool:
     """Tell whether an image of this encoding can be shown to a model; it needs ROS 2."""
-    from lfm_ros.node.frames import RawFrame
+    from lfm_ros.engine.vision.raw_frame import RawFrame
     from sensor_msgs.msg import Image
     try:
         RawFrame(Image(width=2, height=2, step=64, data=bytes(384), encoding=encoding))

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from lfm_ros.engine.vision.colours import demosaic
 from lfm_ros.engine.vision.image import EncodedImage
 from lfm_ros.engine.vision.image import invalid
 from lfm_ros.engine.vision.image_file import name_of
 from lfm_ros.engine.vision.mono16 import AUTO
-from lfm_ros.node.frames import BAYER
+from lfm_ros.engine.vision.raw_frame import BAYER
 import numpy as np
-from sensor_msgs.msg import CompressedImage
 
 # As compressed_image_transport and compressed_depth_image_transport write it.
 _FORMAT = re.compile(r'\s*(\w+)\s*;\s*(\w+)(?:\s+compressed)?\s*(\w*)\s*', re.ASCII)
@@ -32,7 +32,7 @@ class CompressedFrame(EncodedImage):
     :raises LfmError: INVALID_IMAGE, when its format says that it shows nothing.
     """
 
-    def __init__(self, message: CompressedImage, mono16_range: tuple[int, int] = AUTO) -> None:
+    def __init__(self, message: Any, mono16_range: tuple[int, int] = AUTO) -> None:
         data = bytes(message.data)
         found = _FORMAT.fullmatch(message.format)
         encoding, codec, saved = found.groups() if found else ('', '', '')

@@ -1,9 +1,10 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images of sensor_msgs as sources for the model, with the encodings of image_encodings.hpp."""
+"""A ``sensor_msgs/Image`` as a source, with the encodings of image_encodings.hpp."""
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from lfm_ros.engine.vision.colours import demosaic
 from lfm_ros.engine.vision.colours import from_yuv
@@ -13,7 +14,6 @@ from lfm_ros.engine.vision.image import memory_for
 from lfm_ros.engine.vision.mono16 import AUTO
 from lfm_ros.engine.vision.mono16 import from_16_bits
 import numpy as np
-from sensor_msgs.msg import Image
 
 # Numbers of a pixel, and which of them are red, green and blue.
 _COLOURS = {
@@ -36,6 +36,7 @@ class RawFrame:
     """
     A ``sensor_msgs/Image``.
 
+    :param message: the message, or anything with its fields.
     :param mono16_range: values of an image of 16 bits that are black and white, see
         :func:`lfm_ros.engine.vision.mono16.from_16_bits`.
     :raises LfmError: INVALID_IMAGE, when it contradicts itself or has an unknown encoding.
@@ -43,7 +44,7 @@ class RawFrame:
 
     ready = True
 
-    def __init__(self, message: Image, mono16_range: tuple[int, int] = AUTO) -> None:
+    def __init__(self, message: Any, mono16_range: tuple[int, int] = AUTO) -> None:
         self.header = message.header
         self.notice = ''
         self._message = message
