@@ -20,6 +20,7 @@ from rclpy.task import Future
 from rclpy.task import Task
 
 _LOOK = 1.0  # seconds between two looks whether ROS was shut down
+_LONGEST = 1e9  # seconds; of much more ROS cannot count the nanoseconds
 _lock = threading.Lock()
 _waiting: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # in callbacks
 
@@ -69,6 +70,7 @@ def wait_until_done(node: Node, future: Future, timeout: float) -> bool:
 
     :raises RuntimeError: when ROS is shut down meanwhile.
     """
+    timeout = min(timeout, _LONGEST)
     if executor_of(node) is None:
         _spin(node, future, timeout)
     else:
