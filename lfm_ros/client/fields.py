@@ -110,7 +110,7 @@ def to_text(value: Any, where: str, is_path: bool = False, is_json: bool = False
     plain = _plain(value)
     if not isinstance(plain, str):
         advice = 'decode it' if isinstance(value, (bytes, bytearray)) else \
-            f"write '{plain}'" if type(plain) in (int, float) and len(shown(plain)) < 30 else ''
+            f"write '{plain}'" if type(plain) in (int, float) and abs(plain) < 1e9 else ''
         raise refused(where, 'text' + ' or what JSON can hold' * is_json, value, advice)
     if bad := _NO_TEXT.search(plain):
         raise ValueError(f'{where} has {bad.group()!r} at character {bad.start() + 1}, which ROS '
@@ -124,13 +124,18 @@ def to_bytes(value: Any, where: str) -> array[int]:
         return value
     if isinstance(value, np.ndarray) and value.dtype == np.uint8:
         return array('B', value.tobytes())
-    if isinstance(value, (str, Mapping)) or not hasattr(value, '__iter__'):
-        raise refused(where, 'bytes', value)
-    try:
+    if isinstance(value, memoryview) and value.format == 'B':
+        value = value.tobytes()
+    if isinstance(value, (bytes, bytearray)):
         return array('B', value)
-    except (TypeError, OverflowError):  # some of them are of another kind
-        return array('B', [to_integer(part, f'{where}[{number}]', 0, 255)
-                           for number, part in enumerate(value)])
+    try:
+        parts = list(value) if not isinstance(value, (str, Mapping)) else None
+    except TypeError:
+        parts = None
+    if parts is None:
+        raise refused(where, 'bytes', value)
+    return array('B', [to_integer(part, f'{where}[{number}]', 0, 255)
+                       for number, part in enumerate(parts)])
 
 
 def to_json(value: Any, where: str) -> str:

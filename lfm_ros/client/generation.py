@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import suppress
 from typing import Any
@@ -18,7 +17,10 @@ from lfm_ros.action import Generate
 from lfm_ros.client.answers import checked
 from lfm_ros.client.fields import to_float
 from lfm_ros.client.waiting import runs_here
+from lfm_ros.client.waiting import waiting
+from lfm_ros.client.waiting import wake
 from rclpy.action import ActionClient
+from rclpy.node import Node
 from rclpy.task import Future
 
 NO_LIMIT = 24 * 3600.0
@@ -43,17 +45,17 @@ class Generation:
 
     def __init__(self, action: ActionClient, query: msg.Query,
                  on_token: Callable[[msg.Token], None] | None,
-                 wait_for: Callable[[Future, float], Any],
-                 waiting: Callable[[], AbstractContextManager[None]]) -> None:
+                 wait_for: Callable[[Future, float], Any], node: Node) -> None:
         self.future: Future = Future()
         self._on_token = on_token
         self._wait_for = wait_for
-        self._waiting = waiting
+        self._node = node
         self._limit = limit_of(query.timeout)
         self._pieces: list[str] = []
         self._news: Future = Future()  # done when something came; then there is another one
         self._next = 0
         self._last = False
+        self._is_awaited = False  # by a coroutine of rclpy
         self._goal = action.send_goal_async(
             Generate.Goal(query=query), lambda message: self._push(message.feedback.token))
         self._goal.add_done_callback(self._accepted)
@@ -90,6 +92,7 @@ class Generation:
 
     def __await__(self) -> Generator[None, None, msg.Response]:
         """Give the whole answer to a coroutine."""
+        self._is_awaited = True
         return self.future.__await__()
 
     def __iter__(self) -> Iterator[str]:
@@ -110,9 +113,10 @@ class Generation:
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # a coroutine of rclpy
+            self._is_awaited = True
             await future
             return
-        with self._waiting():
+        with waiting(self._node, 'use async for in a coroutine of rclpy'):
             await asyncio.to_thread(self._wait_for, future, timeout)
 
     def _accepted(self, goal: Future) -> None:
@@ -142,6 +146,8 @@ class Generation:
     def _tell(self) -> None:
         news, self._news = self._news, Future()
         news.set_result(None)
+        if self._is_awaited:
+            wake(self._node)
 
 
 class _Walk:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 import time
 from typing import Any
 
@@ -184,7 +183,7 @@ class LfmClient:
             raise refused('on_token', 'a function of a message Token', on_token)
         given = {'prompt': prompt, 'mission_id': mission_id, **fields}
         query = to_message(msg.Query, given, more=['on_token'])
-        return Generation(self._generate, query, on_token, self.wait_for, self._waiting)
+        return Generation(self._generate, query, on_token, self.wait_for, self._node)
 
     def observe(self, text: str, mission_id: str = '', **fields: Any) -> None:
         """
@@ -241,11 +240,8 @@ class LfmClient:
         timeout = to_float(timeout, 'timeout')
         if future.done():
             return future.result()
-        with self._waiting():
+        with waiting(self._node, 'await its future, or give that a callback'):
             return self._wait(future, timeout)
-
-    def _waiting(self) -> AbstractContextManager[None]:
-        return waiting(self._node, 'await its future, or give that a callback')
 
     def _wait(self, future: Future, timeout: float = NO_LIMIT) -> Any:
         if not wait_until_done(self._node, future, timeout):

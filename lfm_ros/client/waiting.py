@@ -21,6 +21,7 @@ from rclpy.task import Task
 
 _LOOK = 1.0  # seconds between two looks whether ROS was shut down
 _LONGEST = 1e9  # seconds; of much more ROS cannot count the nanoseconds
+_STALL = 0.1  # seconds; looking at a coroutine takes microseconds
 _lock = threading.Lock()
 _waiting: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # in callbacks
 
@@ -72,7 +73,8 @@ def wait_until_done(node: Node, future: Future, timeout: float) -> bool:
     """
     timeout = min(timeout, _LONGEST)
     if executor_of(node) is None:
-        _spin(node, future, timeout)
+        if node.context.ok():
+            _spin(node, future, timeout)
     else:
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
@@ -98,6 +100,22 @@ def _spin(node: Node, future: Future, timeout: float) -> None:
         rclpy.spin_until_future_complete(node, future, executor, timeout)
     finally:
         executor.shutdown()
+
+
+def wake(node: Node) -> None:
+    """
+    Have the executor of a node look after its coroutines.
+
+    A MultiThreadedExecutor looks at each once when anything happens (rclpy 7 to 9): not when a
+    future is done, nor again where another thread was just looking. So it is woken now and later.
+    """
+    executor = executor_of(node)
+    if executor is not None:
+        executor.wake()
+        if _threads(executor) > 1:
+            later = threading.Timer(_STALL, executor.wake)
+            later.daemon = True
+            later.start()
 
 
 def runs_here(code: Any) -> bool:
