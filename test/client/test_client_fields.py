@@ -6,6 +6,7 @@ from enum import Enum
 import io
 import json
 from pathlib import Path
+import re
 import subprocess
 import sys
 from typing import Any
@@ -44,11 +45,16 @@ def field(name: str, value: Any, kind: Any = QUERY) -> Any:
     return getattr(to_message(kind, {name: value}), name)
 
 
+def error_of(given: dict[str, Any]) -> Exception:
+    """Return what a query raises."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        to_message(QUERY, given)
+    return caught.value
+
+
 def sentence(**fields: Any) -> str:
     """Return why a query is refused."""
-    with pytest.raises((TypeError, ValueError)) as caught:
-        to_message(QUERY, fields)
-    return str(caught.value)
+    return str(error_of(fields))
 
 
 def encoded(kind: str, pixels: np.ndarray = PIXELS, **options: Any) -> bytes:
@@ -221,3 +227,21 @@ def test_what_a_function_gives_reaches_the_model_whatever_is_in_it() -> None:
         return 'a\0b\ud800'
 
     assert Toolbox(read).run(msg.ToolCall(name='read', arguments='{}')).content == 'a\ufffdb\ufffd'
+
+
+ROWS = re.findall(r'^\| `(\w+=.*?)` \| (.*) \|$', (ROOT / 'docs' / 'guide.md').read_text(
+    encoding='utf-8').partition('## From Python')[2].partition('\n## ')[0], re.MULTILINE)
+
+
+def test_the_guide_has_ten_mistakes() -> None:
+    assert len(ROWS) == 10
+
+
+@pytest.mark.parametrize('typed, came', ROWS)
+def test_the_guide_says_what_comes_of_a_mistake(typed: str, came: str) -> None:
+    given = eval(f'dict({typed})')
+    name, = given
+    if came.startswith('`'):
+        assert field(name, given[name]) == eval(came.strip('`'), vars(msg).copy())
+    else:
+        assert f'{type(error_of(given)).__name__}: {error_of(given)}' == came
