@@ -13,6 +13,7 @@ from lfm_ros.client.fields import refused
 from lfm_ros.engine.vision.image_file import JPEG
 from lfm_ros.engine.vision.image_file import name_of
 from lfm_ros.engine.vision.image_file import PNG
+from lfm_ros.errors import printable
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageOps
@@ -58,8 +59,8 @@ def _read(path: str | os.PathLike[str], where: str) -> bytes:
             return head + (file.read() if name_of(head) in (JPEG, PNG) else b'')
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         reason = getattr(error, 'strerror', '') or str(error)
-        raise ValueError(f'{where} takes {TAKES}, and the file {str(path)!r} cannot be read '
-                         f'({reason}): check its name') from error
+        raise ValueError(f'{where} names the file {printable(str(path), 200)!r}, which cannot be '
+                         f'read ({reason}): check its name') from error
 
 
 def _encoded(data: bytes, where: str) -> CompressedImage:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is given for a field is converted where nothing is lost, or refused in one sentence."""
 from array import array
+from collections.abc import Callable
+from collections.abc import Iterator
 from enum import Enum
 import io
 import json
@@ -14,6 +16,7 @@ from typing import Any
 from lfm_ros import msg
 from lfm_ros import srv
 from lfm_ros.client import describe
+from lfm_ros.client import LfmClient
 from lfm_ros.client import Toolbox
 from lfm_ros.client.messages import to_message
 from lfm_ros.node.convert import to_frames
@@ -23,6 +26,8 @@ from node_support import ROOT
 import numpy as np
 from PIL import Image as Picture
 import pytest
+from rclpy.context import Context
+from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
@@ -137,7 +142,8 @@ def test_times_and_paths_are_taken_where_they_are_meant() -> None:
     ('response_format', {'json_schema': {'enum': object()}}, '.json_schema takes text or .* JSON'),
     ('tools', 'drive', 'takes functions, dicts'), ('tools', lambda: 0, ': <lambda> has no name'),
     ('tools', [{'name': 'a', 'descripton': 'b'}], r"\[0\]: .*'descripton', which is not known"),
-    ('images', 'no file', "the file 'no file' cannot be read"), ('images', 5, 'takes a file name'),
+    ('images', 'no file', "names the file 'no file', which cannot be read"),
+    ('images', 5, 'takes a file name'),
     ('images', encoded('GIF'), 'takes JPEG and PNG, not GIF bytes'),
     ('images', np.zeros((2, 2)), 'takes pixels of uint8 or uint16, not float64'),
     ('images', np.zeros((3, 2, 2), np.uint8), r'takes pixels as .* not \[3, 2, 2\]'),
@@ -227,6 +233,35 @@ def test_what_a_function_gives_reaches_the_model_whatever_is_in_it() -> None:
         return 'a\0b\ud800'
 
     assert Toolbox(read).run(msg.ToolCall(name='read', arguments='{}')).content == 'a\ufffdb\ufffd'
+
+
+@pytest.fixture(scope='module')
+def client() -> Iterator[LfmClient]:
+    """Give a client of no node, which is enough to be refused."""
+    context = Context()
+    context.init()
+    node = Node('user', context=context)
+    yield LfmClient(node)
+    node.destroy_node()
+    context.shutdown()
+
+
+MISTAKES: dict[str, Callable[[LfmClient], Any]] = {
+    'mission_id': lambda c: c.delete(7), 'new_mission_id': lambda c: c.fork('a', None),
+    'turns': lambda c: c.rewind(-1), 'file': lambda c: c.import_(b'a'),
+    'text': lambda c: c.observe(None), "Observation has no field 'image'": lambda c: c.observe(
+        'a', image=b''), 'choices': lambda c: c.choose('a', None), 'schema': lambda c: c.ask_json(
+        'a', {1, 2}), 'tools': lambda c: c.run_tools('a', None), 'rounds': lambda c: c.run_tools(
+        'a', [], rounds='3'), 'on_token': lambda c: c.generate('a', on_token='print'),
+    "Query has no field 'on_tokens': did you mean 'on_token'": lambda c: c.generate(
+        'a', on_tokens=print), 'timeout': lambda c: c.wait(None), 'prompt': lambda c: c.ask(None),
+    'server': lambda c: LfmClient(c._node, 7), 'node': lambda c: LfmClient(None)}
+
+
+@pytest.mark.parametrize('named', MISTAKES)
+def test_a_mistake_is_named_by_whatever_is_called(client: LfmClient, named: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f'^{named}'):
+        MISTAKES[named](client)
 
 
 ROWS = re.findall(r'^\| `(\w+=.*?)` \| (.*) \|$', (ROOT / 'docs' / 'guide.md').read_text(
