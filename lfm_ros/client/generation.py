@@ -147,7 +147,7 @@ class Generation:
         news, self._news = self._news, Future()
         news.set_result(None)
         if self._is_awaited:
-            wake(self._node)
+            wake(self._node, again=self.done)
 
 
 class _Walk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 import sys
 import threading
 import time
@@ -102,20 +103,28 @@ def _spin(node: Node, future: Future, timeout: float) -> None:
         executor.shutdown()
 
 
-def wake(node: Node) -> None:
+def wake(node: Node, again: bool = False) -> None:
     """
     Have the executor of a node look after its coroutines.
 
     A MultiThreadedExecutor looks at each once when anything happens (rclpy 7 to 9): not when a
-    future is done, nor again where another thread was just looking. So it is woken now and later.
+    future is done, nor again where another thread was just looking.
+
+    :param again: wake it later, too, since nothing else will.
     """
     executor = executor_of(node)
-    if executor is not None:
-        executor.wake()
-        if _threads(executor) > 1:
-            later = threading.Timer(_STALL, executor.wake)
-            later.daemon = True
-            later.start()
+    if executor is None:
+        return
+    executor.wake()
+    if again and _threads(executor) > 1:
+        later = threading.Timer(_STALL, _wake_if_there, (weakref.ref(executor),))
+        later.daemon = True
+        later.start()
+
+
+def _wake_if_there(executor: weakref.ref[Executor]) -> None:
+    with suppress(AttributeError, RuntimeError):  # it may have been shut down
+        executor().wake()  # type: ignore[union-attr]
 
 
 def runs_here(code: Any) -> bool:
