@@ -6,6 +6,8 @@ Ask a model from another Python node.
     client = LfmClient(node)
     client.wait()
     print(client.ask('Where is the dock?').text)
+    for text in client.generate('Describe the way.'):  # while it is written
+        print(text, end='')
 
 Blocking calls spin the node until the answer is there. When the node is spun by another thread
 (it was added to an executor that runs in another thread) they only wait. From inside a callback

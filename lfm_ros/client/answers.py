@@ -3,6 +3,7 @@
 """Answers as values, and what is raised when there is none."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
@@ -10,6 +11,7 @@ import math
 from typing import Any
 
 from lfm_ros import msg
+from rclpy.task import Future
 
 
 class AnswerError(RuntimeError):
@@ -66,6 +68,20 @@ def to_choice(response: msg.Response, choices: Sequence[str]) -> Choice:
     text, most = _whole(response).text, max(response.choice_logprobs)
     weights = [math.exp(value - most) for value in response.choice_logprobs]
     return Choice(text, {c: w / sum(weights) for c, w in zip(choices, weights)})
+
+
+def then(future: Future, convert: Callable[[msg.Response], Any]) -> Future:
+    """Return a future of what becomes of the response that another one gives."""
+    converted: Future = Future()
+
+    def finish(done: Future) -> None:
+        try:
+            converted.set_result(convert(done.result().response))
+        except Exception as error:
+            converted.set_exception(error)
+
+    future.add_done_callback(finish)
+    return converted
 
 
 def _whole(response: msg.Response) -> msg.Response:

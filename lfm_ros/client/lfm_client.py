@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
-import json
 import time
 from typing import Any
 
@@ -15,10 +14,17 @@ from lfm_ros import srv
 from lfm_ros.action import Generate
 from lfm_ros.client.answers import checked
 from lfm_ros.client.answers import Choice
+from lfm_ros.client.answers import then
 from lfm_ros.client.answers import to_choice
 from lfm_ros.client.answers import to_value
+from lfm_ros.client.fields import refused
+from lfm_ros.client.fields import to_float
+from lfm_ros.client.fields import to_integer
+from lfm_ros.client.fields import to_text
 from lfm_ros.client.generation import Generation
+from lfm_ros.client.generation import limit_of
 from lfm_ros.client.generation import NO_LIMIT
+from lfm_ros.client.messages import to_message
 from lfm_ros.client.reliable_client import SafeActionClient
 from lfm_ros.client.reliable_client import wait_until_known
 from lfm_ros.client.toolbox import Function
@@ -31,10 +37,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
-_MARGIN = 5.0  # seconds a blocking call waits beyond the node's own timeout
 _STEP = 0.01  # seconds between two checks; rclpy does not wake who waits
 _TOKENS = 1000  # with rclpy's 10, tokens are lost while the node of the user is busy
 _REPLY = 30.0  # seconds for the reply of a service
+_GREEDY = {'sampling': msg.Sampling(temperature=0.0)}
+_MAX_ROUNDS = 1000
 _TIMEOUT = 10.0  # seconds for a service that is there when all others are
 
 
@@ -43,16 +50,20 @@ class LfmClient:
     Asks one lfm node.
 
     In all that asks, ``timeout`` is in seconds, 0 stands for what the node's parameters say, and
-    ``fields`` are further fields of ``msg/Query``. What waits raises RuntimeError at once in a
-    callback of the only thread that spins the node.
+    ``fields`` are further fields of ``msg/Query``: numbers of any kind, a text for a list of one,
+    dicts for messages, functions for tools, and files, bytes, arrays and images of Pillow for
+    images. What a field cannot hold raises TypeError or ValueError. What waits raises
+    RuntimeError at once in a callback of the only thread that spins the node.
 
     :param node: through which to ask.
     :param server: name of the lfm node, with its namespace.
     """
 
     def __init__(self, node: Node, server: str = '/lfm') -> None:
+        if not hasattr(node, 'create_client'):
+            raise refused('node', 'a node of rclpy', node)
         self._node = node
-        self._server = server
+        self._server = server = to_text(server, 'server')
         # Replies are received while a callback in the node's own group waits for them.
         self._group = ReentrantCallbackGroup()
         self._ask = node.create_client(srv.Ask, f'{server}/ask', callback_group=self._group)
@@ -69,6 +80,7 @@ class LfmClient:
 
         :raises TimeoutError: when it cannot.
         """
+        timeout = to_float(timeout, 'timeout')
         end = time.monotonic() + timeout
         found = self._ask.wait_for_service(timeout) and self._generate.wait_for_server(timeout)
         # An observation that is sent before its subscriber is found would be lost without a word.
@@ -89,8 +101,8 @@ class LfmClient:
     def ask_async(self, prompt: str, mission_id: str = '', timeout: float = 0.0,
                   **fields: Any) -> Future:
         """Ask and return a future of ``srv/Ask.Response``."""
-        query = msg.Query(prompt=prompt, mission_id=mission_id, timeout=timeout, **fields)
-        return self._ask.call_async(srv.Ask.Request(query=query))
+        given = {'prompt': prompt, 'mission_id': mission_id, 'timeout': timeout, **fields}
+        return self._ask.call_async(srv.Ask.Request(query=to_message(msg.Query, given)))
 
     def ask_json(self, prompt: str, schema: dict[str, Any], mission_id: str = '',
                  timeout: float = 0.0, **fields: Any) -> Any:
@@ -106,7 +118,7 @@ class LfmClient:
                        timeout: float = 0.0, **fields: Any) -> Future:
         """Do as :meth:`ask_json`, but return a future of the value."""
         future = self.ask_async(prompt, mission_id, timeout, **_in_json(schema), **fields)
-        return _then(future, to_value)
+        return then(future, to_value)
 
     def choose(self, prompt: str, choices: Sequence[str], mission_id: str = '',
                timeout: float = 0.0, **fields: Any) -> Choice:
@@ -115,19 +127,21 @@ class LfmClient:
 
         :raises AnswerError: when there is no answer.
         """
-        fields = {**_choosing(choices), **fields}
+        form = _choosing(choices)
+        fields = {'response_format': form, **_GREEDY, **fields}
         return to_choice(self._ask_now('choose_async', prompt, mission_id, timeout, **fields),
-                         choices)
+                         form.choices)
 
     def choose_async(self, prompt: str, choices: Sequence[str], mission_id: str = '',
                      timeout: float = 0.0, **fields: Any) -> Future:
         """Do as :meth:`choose`, but return a future of the choice."""
-        fields = {**_choosing(choices), **fields}
+        form = _choosing(choices)
+        fields = {'response_format': form, **_GREEDY, **fields}
         future = self.ask_async(prompt, mission_id, timeout, **fields)
-        return _then(future, lambda response: to_choice(response, choices))
+        return then(future, lambda response: to_choice(response, form.choices))
 
     def run_tools(self, prompt: str,
-                  tools: Toolbox | Iterable[Function | tuple[msg.Tool, Function]],
+                  tools: Toolbox | Function | Iterable[Function | tuple[msg.Tool, Function]],
                   mission_id: str = '', timeout: float = 0.0, rounds: int = 8,
                   **fields: Any) -> msg.Response:
         """
@@ -143,8 +157,12 @@ class LfmClient:
         :raises AnswerError: when there is no answer.
         """
         box = tools if isinstance(tools, Toolbox) else Toolbox(tools)
-        again = {key: fields[key] for key in ('sampling', 'max_tokens', 'stop') if key in fields}
-        response = checked(self.ask(prompt, mission_id, timeout, tools=box.messages, **fields))
+        rounds = to_integer(rounds, 'rounds', 0, _MAX_ROUNDS)
+        query = to_message(msg.Query, fields, more=['tools', 'rounds'])
+        first = {key: getattr(query, key) for key in query.get_fields_and_field_types()}
+        first.update(prompt=prompt, mission_id=mission_id, timeout=timeout, tools=box.messages)
+        again = {key: first[key] for key in ('sampling', 'max_tokens', 'stop')}
+        response = checked(self.ask(**first))
         while response.finish_reason == msg.Response.FINISH_TOOL_CALLS:
             rounds -= 1
             results = [box.run(call, self._wait) for call in response.tool_calls]
@@ -161,8 +179,11 @@ class LfmClient:
 
         :param on_token: called with each token.
         """
-        query = msg.Query(prompt=prompt, mission_id=mission_id, **fields)
-        return Generation(self._generate, query, on_token, self.wait_for)
+        if on_token is not None and not callable(on_token):
+            raise refused('on_token', 'a function of a message Token', on_token)
+        given = {'prompt': prompt, 'mission_id': mission_id, **fields}
+        query = to_message(msg.Query, given, more=['on_token'])
+        return Generation(self._generate, query, on_token, self.wait_for, self._node)
 
     def observe(self, text: str, mission_id: str = '', **fields: Any) -> None:
         """
@@ -170,7 +191,8 @@ class LfmClient:
 
         :param fields: further fields of ``msg/Observation``, such as images.
         """
-        self._observe.publish(msg.Observation(text=text, mission_id=mission_id, **fields))
+        given = {'text': text, 'mission_id': mission_id, **fields}
+        self._observe.publish(to_message(msg.Observation, given))
 
     # missions
 
@@ -215,6 +237,7 @@ class LfmClient:
 
         :raises TimeoutError: when it takes longer than that many seconds.
         """
+        timeout = to_float(timeout, 'timeout')
         if future.done():
             return future.result()
         with waiting(self._node, 'await its future, or give that a callback'):
@@ -231,7 +254,7 @@ class LfmClient:
         with waiting(self._node, f'use {instead}'):
             future = self.ask_async(prompt, mission_id, timeout, **fields)
             try:
-                return self._wait(future, timeout + _MARGIN if timeout else NO_LIMIT).response
+                return self._wait(future, limit_of(timeout)).response
             finally:
                 self._ask.remove_pending_request(future)
 
@@ -244,6 +267,7 @@ class LfmClient:
 
         :raises AnswerError: when it fails.
         """
+        request = to_message(kind.Request, fields)
         with waiting(self._node, 'call it in another thread'):
             client = self._services.get(name)
             if not client:
@@ -253,31 +277,15 @@ class LfmClient:
                     self._node.destroy_client(client)
                     raise TimeoutError(f'{client.srv_name} is not there: is the node started?')
                 self._services[name] = client
-            response = self._wait(client.call_async(kind.Request(**fields)), _REPLY)
+            response = self._wait(client.call_async(request), _REPLY)
         return checked(response) if hasattr(response, 'error_code') else response
 
 
 def _in_json(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a query for JSON."""
-    return {'response_format': msg.ResponseFormat(
-        json_schema=json.dumps(schema, ensure_ascii=False))}
+    return {'response_format': {'json_schema': to_text(schema, 'schema', is_json=True)}}
 
 
-def _choosing(choices: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a query for the likeliest of some texts."""
-    form = msg.ResponseFormat(choices=list(choices), choice_logprobs=True)
-    return {'response_format': form, 'sampling': msg.Sampling(temperature=0.0)}
-
-
-def _then(future: Future, convert: Callable[[msg.Response], Any]) -> Future:
-    """Return a future of what becomes of the response that another one gives."""
-    converted: Future = Future()
-
-    def finish(done: Future) -> None:
-        try:
-            converted.set_result(convert(done.result().response))
-        except Exception as error:
-            converted.set_exception(error)
-
-    future.add_done_callback(finish)
-    return converted
+def _choosing(choices: Sequence[str]) -> msg.ResponseFormat:
+    """Return the format of one of some texts."""
+    return to_message(msg.ResponseFormat, {'choices': choices, 'choice_logprobs': True})

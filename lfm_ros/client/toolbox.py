@@ -22,10 +22,13 @@ from typing import Literal
 from typing import Union
 
 from lfm_ros import msg
+from lfm_ros.client.fields import refused
+from lfm_ros.client.fields import without_what_ros_cannot_carry
 from rclpy.task import Future
 
 Function = Callable[..., Any]
 
+_TAKES = 'functions, or pairs of a message Tool and the function behind it'
 _TYPES = {int: 'integer', float: 'number', bool: 'boolean', str: 'string'}
 _PARAMETER = re.compile(r':param\s+(\w+):(.*?)(?=\n\s*:|\Z)', re.DOTALL)
 
@@ -42,13 +45,18 @@ class Toolbox:
     :ivar messages: the tools, for ``msg/Query``.
     """
 
-    def __init__(self, tools: Iterable[Function | tuple[msg.Tool, Function]]) -> None:
+    def __init__(self, tools: Function | Iterable[Function | tuple[msg.Tool, Function]]) -> None:
         self.messages: list[msg.Tool] = []
         self._functions: dict[str, Function] = {}
-        for tool in tools:
-            _check_no_generator(tool[1] if isinstance(tool, tuple) else tool)
-            message, function = tool if isinstance(tool, tuple) else (
-                describe(tool), _adapt(tool))
+        tools = [tools] if callable(tools) else tools
+        if not isinstance(tools, Iterable):
+            raise refused('tools', _TAKES, tools)
+        for number, tool in enumerate(tools):
+            is_pair = _is_pair(tool)
+            if not is_pair and not callable(tool):
+                raise refused(f'tools[{number}]', _TAKES, tool)
+            _check_no_generator(tool[1] if is_pair else tool)
+            message, function = tool if is_pair else (describe(tool), _adapt(tool))
             self.messages.append(message)
             self._functions[message.name] = function
 
@@ -66,7 +74,7 @@ class Toolbox:
             content = _to_text(_awaited(result, wait) if inspect.isawaitable(result) else result)
         except Exception as error:  # whatever it is, the model may know another way
             content = f'error: {type(error).__name__}: {error}'
-        return msg.ToolResult(name=call.name, content=content)
+        return msg.ToolResult(name=call.name, content=without_what_ros_cannot_carry(content))
 
 
 def describe(function: Function) -> msg.Tool:
@@ -103,6 +111,11 @@ def describe(function: Function) -> msg.Tool:
     schema = {'type': 'object', 'properties': properties, 'required': required}
     return msg.Tool(name=name, description=about,
                     parameters=json.dumps(schema, ensure_ascii=False) if properties else '')
+
+
+def _is_pair(tool: Any) -> bool:
+    return isinstance(tool, tuple) and len(tool) == 2 and isinstance(tool[0], msg.Tool) and \
+        callable(tool[1])
 
 
 def _check_no_generator(function: Function) -> None:

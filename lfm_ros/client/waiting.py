@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ from rclpy.task import Future
 from rclpy.task import Task
 
 _LOOK = 1.0  # seconds between two looks whether ROS was shut down
+_LONGEST = 1e9  # seconds; of much more ROS cannot count the nanoseconds
+_STALL = 0.1  # seconds; looking at a coroutine takes microseconds
 _lock = threading.Lock()
 _waiting: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # in callbacks
 
@@ -69,8 +72,10 @@ def wait_until_done(node: Node, future: Future, timeout: float) -> bool:
 
     :raises RuntimeError: when ROS is shut down meanwhile.
     """
+    timeout = min(timeout, _LONGEST)
     if executor_of(node) is None:
-        _spin(node, future, timeout)
+        if node.context.ok():
+            _spin(node, future, timeout)
     else:
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
@@ -96,6 +101,30 @@ def _spin(node: Node, future: Future, timeout: float) -> None:
         rclpy.spin_until_future_complete(node, future, executor, timeout)
     finally:
         executor.shutdown()
+
+
+def wake(node: Node, again: bool = False) -> None:
+    """
+    Have the executor of a node look after its coroutines.
+
+    A MultiThreadedExecutor looks at each once when anything happens (rclpy 7 to 9): not when a
+    future is done, nor again where another thread was just looking.
+
+    :param again: wake it later, too, since nothing else will.
+    """
+    executor = executor_of(node)
+    if executor is None:
+        return
+    executor.wake()
+    if again and _threads(executor) > 1:
+        later = threading.Timer(_STALL, _wake_if_there, (weakref.ref(executor),))
+        later.daemon = True
+        later.start()
+
+
+def _wake_if_there(executor: weakref.ref[Executor]) -> None:
+    with suppress(AttributeError, RuntimeError):  # it may have been shut down
+        executor().wake()  # type: ignore[union-attr]
 
 
 def runs_here(code: Any) -> bool:

@@ -68,7 +68,7 @@ def connected(args: argparse.Namespace) -> Iterator[LfmClient]:
         client.wait(TIMEOUT)
         try:
             yield client
-        except AnswerError as error:  # ros2cli prints it as it is
+        except (AnswerError, ValueError) as error:  # ros2cli prints it as it is
             raise RuntimeError(visible(str(error))) from error
         for publisher in node.publishers:
             publisher.wait_for_all_acked(Duration(seconds=TIMEOUT))

@@ -79,6 +79,7 @@ def test_missions_are_listed_and_changed(client: Client) -> None:
 def test_what_cannot_be_done_is_said_in_one_sentence(client: Client) -> None:
     for arguments, text in ((('ask', ' '), '[100]'), (('missions', 'delete', 'never'), '[107]'),
                             (('missions', 'save', 'never'), '['),
+                            (('missions', 'delete', 'a\udcff'), 'ROS cannot carry as text'),
                             (('ask', 'x', '--node', '/nobody'), 'no node /nobody')):
         done = ros2_lfm(client, *arguments)
         assert (done.returncode, done.stdout) == (1, ''), done

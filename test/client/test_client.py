@@ -3,6 +3,7 @@
 """The client for other Python nodes, in both ways of spinning."""
 from collections.abc import Callable
 from collections.abc import Iterator
+import json
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from node_client import DEADLINE
 from node_client import result_of
 from node_support import ROOT
 from node_support import running_node
+import numpy as np
 import pytest
 import rclpy
 from rclpy.context import Context
@@ -150,6 +152,16 @@ def test_a_cancelled_generation_says_so(user: LfmClient) -> None:
     generation.cancel()
     assert generation.result().finish_reason in (
         Response.FINISH_CANCELLED, Response.FINISH_STOP, Response.FINISH_CONTEXT)
+
+
+def test_what_is_converted_is_answered(user: LfmClient) -> None:
+    assert user.ask('a', aside=1, timeout=20, max_tokens=2.0, stop='never', sampling={
+        'temperature': 0}).usage.generated_tokens == 2
+    assert user.choose('which?', iter(COLOURS), aside=True).text in COLOURS
+    assert user.ask_json('count', json.dumps(A_DIGIT), aside=True)['digit'] in (1, 2, 3)
+    user.observe('it rains', 'm')
+    user.rewind(np.int8(0), 'm')
+    user.delete('m')
 
 
 def test_functions_are_called_and_their_results_answered(user: LfmClient) -> None:
