@@ -167,7 +167,7 @@ def test_context_is_one_name_in_every_verb_that_opens_a_model() -> None:
                 if 'model' in [action.dest for action in parser._actions]
                 and parser.prog != 'lfm prepare'}
     assert defaults == {'lfm inspect': 0, 'lfm score': 0, 'lfm ask': 4096, 'lfm chat': 4096,
-                        'lfm bench': 0, 'lfm replay': 4096}
+                        'lfm bench': 0, 'lfm replay': 4096, 'lfm serve': 4096}
     old = make_parser('bench').parse(['bench', 'MODEL', '--context-length', '64'], VERBS)
     assert old.context == 64
 
