@@ -200,6 +200,17 @@ class LfmClient:
         """Return all missions of the node."""
         return list(self._call(srv.ListMissions, 'list').missions)
 
+    def add_turns(self, turns: Any, mission_id: str = '', system_prompt: str = '',
+                  tools: Any = ()) -> None:
+        """
+        Add turns that were held elsewhere to a mission, which is made if need be.
+
+        :param turns: ``msg/PastTurn``, or dicts with its fields.
+        :param system_prompt: of a new mission; ``tools`` likewise.
+        """
+        self._call(srv.AddTurns, 'add_turns', mission_id=mission_id, turns=turns,
+                   system_prompt=system_prompt, tools=tools)
+
     def reset(self, mission_id: str = '') -> None:
         """Forget all turns of a mission."""
         self._call(srv.ResetMission, 'reset', mission_id=mission_id)

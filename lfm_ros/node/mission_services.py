@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from lfm_ros.engine.text.text_check import check_text
+from lfm_ros.engine.vision.mono16 import AUTO
 from lfm_ros.errors import ErrorCode
 from lfm_ros.errors import LfmError
 from lfm_ros.files import check_folder
@@ -18,7 +19,11 @@ from lfm_ros.node.deferred import call_in_executor
 from lfm_ros.node.deferred import DeferredService
 from lfm_ros.node.model_runtime import ModelRuntime
 from lfm_ros.serving.mission_store import MissionStore
+from lfm_ros.serving.past_turn import add_turns
 from lfm_ros.serving.query import DEFAULT_MISSION
+from lfm_ros.serving.query_message import to_past_turns
+from lfm_ros.serving.query_message import to_tools
+from lfm_ros.srv import AddTurns
 from lfm_ros.srv import DeleteMission
 from lfm_ros.srv import ExportMission
 from lfm_ros.srv import ForkMission
@@ -51,6 +56,7 @@ class MissionServices:
         node.create_service(ListMissions, '~/missions/list', self._on_list)
         node.create_service(GetModelInfo, '~/model_info', self._on_model_info)
         DeferredService(node, Tokenize, '~/tokenize', self._on_tokenize)
+        self._serve(AddTurns, 'add_turns', _add_turns)
         self._serve(ResetMission, 'reset', lambda s, r: s.reset(_id(r)))
         self._serve(DeleteMission, 'delete', lambda s, r: s.delete(_id(r)))
         self._serve(ForkMission, 'fork', lambda s, r: s.fork(_id(r), r.new_mission_id))
@@ -152,6 +158,11 @@ def _in_thread(work: Callable[[], Any]) -> Future[Any]:
 
 def _id(request: Any) -> str:
     return request.mission_id or DEFAULT_MISSION
+
+
+def _add_turns(store: MissionStore, request: Any) -> None:
+    add_turns(store, _id(request), to_past_turns(request.turns, AUTO), request.system_prompt,
+              to_tools(request.tools))
 
 
 def _export(store: MissionStore, request: Any) -> Callable[[], dict[str, Any]]:

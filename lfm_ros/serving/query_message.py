@@ -14,10 +14,12 @@ from lfm_ros.engine.sampling import RANGES
 from lfm_ros.engine.text.response_format import ResponseFormat
 from lfm_ros.engine.text.tools import AUTO
 from lfm_ros.engine.text.tools import Tool
+from lfm_ros.engine.text.tools import ToolCall
 from lfm_ros.engine.text.tools import ToolResult
 from lfm_ros.engine.vision.compressed_frame import CompressedFrame
 from lfm_ros.engine.vision.image import ImageSource
 from lfm_ros.engine.vision.raw_frame import RawFrame
+from lfm_ros.serving.past_turn import PastTurn
 from lfm_ros.serving.query import check_images
 from lfm_ros.serving.query import DEFAULT_MISSION
 from lfm_ros.serving.query import Query
@@ -36,10 +38,27 @@ def to_query(message: Any, images: Sequence[ImageSource] = ()) -> Query:
         request_id=message.request_id, sampling=sampling, max_tokens=message.max_tokens,
         timeout=message.timeout, stop=tuple(message.stop), aside=message.aside,
         images=tuple(images), response_format=_to_response_format(message.response_format),
-        tools=tuple(Tool(t.name, t.description, t.parameters) for t in message.tools),
+        tools=to_tools(message.tools),
         tool_choice=message.tool_choice or AUTO,
         results=tuple(ToolResult(r.name, r.content) for r in message.tool_results),
         raw=message.raw, suffix=message.suffix)
+
+
+def to_past_turns(messages: Sequence[Any], mono16_range: tuple[int, int]) -> list[PastTurn]:
+    """
+    Return the turns of ``msg/PastTurn``.
+
+    :raises LfmError: INVALID_IMAGE.
+    """
+    return [PastTurn(
+        turn.prompt, turn.answer, tuple(to_frames(turn, mono16_range)),
+        tuple(ToolResult(r.name, r.content) for r in turn.tool_results),
+        tuple(ToolCall(c.name, c.arguments) for c in turn.tool_calls)) for turn in messages]
+
+
+def to_tools(messages: Sequence[Any]) -> tuple[Tool, ...]:
+    """Return the tools of ``msg/Tool``."""
+    return tuple(Tool(t.name, t.description, t.parameters) for t in messages)
 
 
 def to_frames(message: Any, mono16_range: tuple[int, int]) -> list[Any]:
