@@ -38,8 +38,8 @@ also inside the engine.
 """
 # From the top down.
 PACKAGES = (
-    'ros2lfm', 'cli', 'cli/bench', 'cli/replay', 'cli/top', 'node', 'client', 'http', 'replay',
-    'serving', 'prepare', 'prepare/passes', 'storage', 'conversation', 'engine',
+    'ros2lfm', 'openai', 'cli', 'cli/bench', 'cli/replay', 'cli/top', 'node', 'client', 'http',
+    'replay', 'serving', 'prepare', 'prepare/passes', 'storage', 'conversation', 'engine',
     'engine/decoding', 'engine/grammar', 'engine/vision', 'engine/text', 'engine/runtime',
     'engine/files', '.')
 

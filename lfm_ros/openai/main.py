@@ -8,7 +8,7 @@ import sys
 import threading
 
 from lfm_ros.errors import LfmError
-from lfm_ros.node.openai.node_backend import NodeBackend
+from lfm_ros.openai.node_backend import NodeBackend
 from rcl_interfaces.msg import ParameterDescriptor
 import rclpy
 from rclpy.executors import ExternalShutdownException
