@@ -19,8 +19,8 @@ from lfm_ros.client import describe
 from lfm_ros.client import LfmClient
 from lfm_ros.client import Toolbox
 from lfm_ros.client.messages import to_message
-from lfm_ros.node.convert import to_frames
-from lfm_ros.node.convert import to_query
+from lfm_ros.serving.query_message import to_frames
+from lfm_ros.serving.query_message import to_query
 from node_support import environment
 from node_support import ROOT
 import numpy as np
