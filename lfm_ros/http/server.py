@@ -68,17 +68,17 @@ def listen(host: str, port: int, key: str) -> socket.socket:
     """
     if not key and not is_local(host):
         raise LfmError(ErrorCode.KEY_INVALID, f'{host} can be reached from other machines: give a '
-                       'key with --key-file, or listen on 127.0.0.1')
+                       'file with a key, or listen on 127.0.0.1')
     if not 0 <= port < 1 << 16:
-        raise LfmError(ErrorCode.INVALID_VALUE, f'--port is {port}: set it between 0 (a free '
+        raise LfmError(ErrorCode.INVALID_VALUE, f'the port is {port}: set it between 0 (a free '
                        'one) and 65535')
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
     except (OSError, UnicodeError) as error:
         raise LfmError(ErrorCode.INVALID_VALUE, f'{host}:{port} cannot be listened on '
-                       f'({getattr(error, "strerror", "") or error}): choose another --host or '
-                       '--port') from error
+                       f'({getattr(error, "strerror", "") or error}): choose another host or '
+                       'port') from error
 
 
 def url_of(sock: socket.socket) -> str:

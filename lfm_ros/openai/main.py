@@ -11,11 +11,16 @@ from lfm_ros.errors import LfmError
 from lfm_ros.openai.node_backend import NodeBackend
 from rcl_interfaces.msg import ParameterDescriptor
 import rclpy
+from rclpy.action.server import RCLError
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+UnknownROSArgsError = rclpy_implementation.UnknownROSArgsError
 _DEFAULTS = {
     'server': ('/lfm', 'Name of the lfm node, with its namespace.'),
     'host': ('127.0.0.1', 'Address to listen on; one that other machines reach needs a key.'),
@@ -27,8 +32,12 @@ _DEFAULTS = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; return the exit code, 2 when something cannot be used."""
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = Node('lfm_openai')
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = Node('lfm_openai')
+    except (RCLError, UnknownROSArgsError) as error:
+        get_logger('lfm_openai').fatal(' '.join(str(error).split()))
+        return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     spinning = threading.Thread(target=_spin, args=(executor,), daemon=True)
@@ -36,8 +45,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         _serve(node)
         return 0
-    except (LfmError, TimeoutError) as error:
-        node.get_logger().fatal(str(error))
+    except (LfmError, TimeoutError, ParameterException) as error:
+        node.get_logger().fatal(' '.join(str(error).split()))
         return 2
     except ImportError as error:
         node.get_logger().fatal(f'the Python package {error.name} is missing: install fastapi '

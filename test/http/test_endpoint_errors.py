@@ -167,9 +167,9 @@ def test_too_many_who_wait_are_told_to_come_again(key_file):
 
 
 @pytest.mark.parametrize('options, said', [
-    (['--host', '0.0.0.0'], 'give a key with --key-file'),
+    (['--host', '0.0.0.0'], 'give a file with a key'),
     (['--port', '70000'], 'between 0'), (['--port', '{taken}'], 'cannot be listened on'),
-    (['--host', 'no.such.host.invalid'], 'give a key'),
+    (['--host', 'no.such.host.invalid'], 'give a file'),
     (['--key-file', '/no/such/file'], 'cannot be read'),
     (['--parallel', '0'], '--parallel is 0'), (['--max-tokens', '0'], '--max-tokens is 0')])
 def test_what_cannot_be_served_is_refused_before_the_model_is_opened(options, said):

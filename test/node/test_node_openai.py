@@ -127,12 +127,16 @@ def test_a_client_that_hangs_up_cancels_in_the_node(node, endpoint):
     assert endpoint.chat([user('Where is the dock?')])['choices'][0]['message']['content']
 
 
-def test_without_a_node_it_says_so_and_ends():
+@pytest.mark.parametrize('parameters, said', [
+    (['port:=0'], 'no node /lfm'), (['port:=many'], 'port'), (['port:=70000'], '70000'),
+    (['host:=0.0.0.0'], 'key'), (['key_file:=/no/such/file'], 'cannot be read')])
+def test_what_cannot_be_served_is_said_and_ends_it(parameters, said):
+    arguments = [a for p in (*parameters, 'wait:=2.0') for a in ('-p', p)]
     done = subprocess.run(
-        [sys.executable, '-m', 'lfm_ros.openai.main', '--ros-args', '-p', 'port:=0',
-         '-p', 'wait:=1.0'], capture_output=True, text=True, timeout=WAIT,
+        [sys.executable, '-m', 'lfm_ros.openai.main', '--ros-args', *arguments],
+        capture_output=True, text=True, timeout=WAIT,
         env=environment(ROS_DOMAIN_ID=str(101 + os.getpid() % 100)))
-    assert done.returncode == 2 and 'no node /lfm' in done.stderr
+    assert done.returncode == 2 and said in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_turns_of_elsewhere_are_added_by_a_service(node):
