@@ -202,12 +202,7 @@ class LfmClient:
 
     def add_turns(self, turns: Any, mission_id: str = '', system_prompt: str = '',
                   tools: Any = ()) -> None:
-        """
-        Add turns that were held elsewhere to a mission, which is made if need be.
-
-        :param turns: ``msg/PastTurn``, or dicts with its fields.
-        :param system_prompt: of a new mission; ``tools`` likewise.
-        """
+        """Add turns that were held elsewhere, see ``srv/AddTurns``; they may be dicts."""
         self._call(srv.AddTurns, 'add_turns', mission_id=mission_id, turns=turns,
                    system_prompt=system_prompt, tools=tools)
 
