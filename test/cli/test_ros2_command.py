@@ -48,7 +48,7 @@ def test_entry_points_name_what_exists() -> None:
             module, name = place.split(':')
             text = (ROOT / module.replace('.', '/')).with_suffix('.py').read_text()
             assert re.search(rf'^(class|def) {name}\b', text, re.MULTILINE), place
-    made = re.search(r'foreach\(entry (.*)\)', (ROOT / 'CMakeLists.txt').read_text())
+    made = re.search(r'foreach\(entry ([^)]*)\)', (ROOT / 'CMakeLists.txt').read_text())
     assert made and set(made[1].replace('"', '').split()) == {
         f'{name}={place.split(":")[0]}' for name, place in points['console_scripts'].items()}
 
