@@ -105,7 +105,7 @@ def _spin(node: Node, future: Future, timeout: float) -> None:
 
 def wake(node: Node, again: bool = False) -> None:
     """
-    Have the executor of a node look after its coroutines.
+    Make the executor of a node check on its coroutines.
 
     A MultiThreadedExecutor looks at each once when anything happens (rclpy 7 to 9): not when a
     future is done, nor again where another thread was just looking.

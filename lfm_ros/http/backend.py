@@ -49,7 +49,7 @@ class Reply(ABC):
         try:
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
         except RuntimeError:
-            pass  # the endpoint has ended, so nobody waits
+            pass  # the endpoint has shut down: nobody is waiting
 
     async def pieces(self) -> AsyncIterator[str | Answer]:
         """Return the pieces of its text as they come, and then the answer."""

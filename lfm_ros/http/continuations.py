@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Awaitable
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ class _Kept:
     A mission that goes on with conversations.
 
     :param digests: of what it was after its beginning and after each turn.
-    :param unsure: it may have got a turn of which nobody heard, as the client hung up.
+    :param unsure: it may hold a turn that nobody received, since the client hung up.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Continuations:
         self._numbers = itertools.count(1)
 
     async def forget_old(self) -> None:
-        """Delete what an earlier process has left; nobody knows any more what is in it."""
+        """Delete what an earlier process left behind: its contents are no longer known."""
         for name in await self._backend.missions():
             if name.startswith(PREFIX):
                 await self._backend.delete(name)
@@ -66,7 +68,7 @@ class Continuations:
     @asynccontextmanager
     async def mission_for(self, conversation: Conversation) -> AsyncIterator[_Kept]:
         """
-        Give a mission that holds all turns of a conversation; nobody else has it meanwhile.
+        Give a mission that holds all turns of a conversation, for nobody else to use meanwhile.
 
         Whoever gets an answer adds the digest behind it to ``digests``, in a new list.
         """
@@ -89,10 +91,10 @@ class Continuations:
         found = [(count, self._is_ready(kept, count), kept) for kept in self._kept.values()
                  if (count := _common(kept.digests, digests))]
         if found:
-            count, _, best = max(found, key=lambda some: some[:2])
+            count, ready, best = max(found, key=lambda some: some[:2])
         else:
-            count, best = 1, await self._new(digests[0], conversation)
-        if not self._is_ready(best, count):
+            count, ready, best = 1, False, await self._new(digests[0], conversation)
+        if not ready:
             best = await self._copy(best, count)
         elif best.unsure:
             await self._backend.rewind(best.name, count - 1)
@@ -124,13 +126,13 @@ class Continuations:
             await self._backend.rewind(name, count - 1)
         return copy
 
-    async def _retry(self, work: object, needed: str) -> None:
+    async def _retry(self, work: Callable[[], Awaitable[None]], needed: str) -> None:
         """Do something for which there may have to be fewer missions."""
         while len(self._kept) >= self._most and await self._drop_oldest(needed):
             pass
         while True:
             try:
-                await work()  # type: ignore[operator]
+                await work()
                 return
             except LfmError as error:
                 if error.code not in (ErrorCode.TOO_MANY_MISSIONS, ErrorCode.OVER_BUDGET) or \

@@ -13,7 +13,6 @@ from lfm_ros.engine.text.tools import Tool
 from lfm_ros.http.backend import Backend
 from lfm_ros.http.backend import Reply
 from lfm_ros.http.backend import ServedModel
-from lfm_ros.serving.answer import TextDelta
 from lfm_ros.serving.past_turn import add_turns
 from lfm_ros.serving.past_turn import PastTurn
 from lfm_ros.serving.query import Query
@@ -26,15 +25,11 @@ class EngineReply(Reply):
 
     def __init__(self, scheduler: Scheduler, query: Query) -> None:
         super().__init__()
-        self._request = scheduler.submit(query, self._take, self.put)
+        self._request = scheduler.submit(query, lambda delta: self.put(delta.text), self.put)
 
     def cancel(self) -> None:
         """Have it end within a token."""
         self._request.cancel()
-
-    def _take(self, delta: TextDelta) -> None:
-        if delta.text:
-            self.put(delta.text)
 
 
 class EngineBackend(Backend):

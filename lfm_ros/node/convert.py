@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lfm_ros import msg
+from lfm_ros.engine.text.text_check import to_text
 from lfm_ros.serving.answer import Answer
 from lfm_ros.serving.answer import TextDelta
 from lfm_ros.serving.mission_record import MissionInfo
@@ -34,11 +35,6 @@ def to_response(answer: Answer, stamp: Any, headers: Sequence[Header] = ()) -> m
 def to_token(delta: TextDelta) -> msg.Token:
     """Return the message of a part of an answer."""
     return msg.Token(**{**vars(delta), 'text': to_text(delta.text)})
-
-
-def to_text(text: str) -> str:
-    """Return text for a message: rclpy would cut it at a NUL, which a model may well write."""
-    return text.replace('\0', '\ufffd')
 
 
 def to_mission_status(info: MissionInfo) -> msg.MissionStatus:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lfm_ros import msg
 from lfm_ros.action import Generate
+from lfm_ros.engine.text.text_check import to_text
 from lfm_ros.node import convert
 from lfm_ros.node import parameters
 from lfm_ros.node.answer_log import AnswerLog
@@ -134,7 +135,7 @@ class QueryServer:
 
     def _publish_answer(self, answer: Answer, headers: Sequence[Header]) -> None:
         self._responses.publish(self._response(answer, headers))
-        self._answers.publish(String(data=answer.error_msg or convert.to_text(answer.text)))
+        self._answers.publish(String(data=answer.error_msg or to_text(answer.text)))
 
     def _publish_token(self, delta: TextDelta) -> None:
         def send() -> None:

@@ -36,16 +36,12 @@ class NodeReply(Reply):
 
     def __init__(self, generation: Callable[[Callable[[msg.Token], None]], Generation]) -> None:
         super().__init__()
-        self._generation = generation(self._take)
+        self._generation = generation(lambda token: self.put(token.text))
         self._generation.future.add_done_callback(lambda future: self._end(future.result()))
 
     def cancel(self) -> None:
         """Have it end within a token."""
         self._generation.cancel()
-
-    def _take(self, token: msg.Token) -> None:
-        if token.text:
-            self.put(token.text)
 
     def _end(self, response: msg.Response) -> None:
         self.put(Answer(
@@ -88,8 +84,7 @@ class NodeBackend(Backend):
             'images': [], 'compressed_images': _images(query.images), 'sampling': query.sampling,
             'max_tokens': query.max_tokens, 'timeout': query.timeout, 'stop': list(query.stop),
             'response_format': {'json_schema': form.json_schema} if form.json_schema else {},
-            'tools': [msg.Tool(name=t.name, description=t.description, parameters=t.parameters)
-                      for t in query.tools],
+            'tools': _tools(query.tools),
             'tool_choice': query.tool_choice, 'tool_results': _results(query.results),
             'raw': query.raw, 'suffix': query.suffix}
         query.check()  # with the sentences of the engine, before the client converts anything
@@ -104,10 +99,8 @@ class NodeBackend(Backend):
             'compressed_images': _images(turn.images), 'tool_results': _results(turn.results),
             'tool_calls': [msg.ToolCall(name=c.name, arguments=c.arguments)
                            for c in turn.calls]} for turn in turns]
-        given = [msg.Tool(name=t.name, description=t.description, parameters=t.parameters)
-                 for t in tools]
         await self._work(lambda: self._client.add_turns(messages, mission_id, system_prompt,
-                                                        given))
+                                                        _tools(tools)))
 
     async def fork(self, mission_id: str, new_mission_id: str) -> None:
         """Copy a mission."""
@@ -142,3 +135,8 @@ def _images(images: Sequence[ImageSource]) -> list[bytes]:
 
 def _results(results: Sequence[Any]) -> list[msg.ToolResult]:
     return [msg.ToolResult(name=r.name, content=r.content) for r in results]
+
+
+def _tools(tools: Sequence[Tool]) -> list[msg.Tool]:
+    return [msg.Tool(name=t.name, description=t.description, parameters=t.parameters)
+            for t in tools]

@@ -10,6 +10,7 @@ from typing import Any
 from lfm_ros.engine.grammar.matcher import GrammarMatcher
 from lfm_ros.engine.grammar.source import GrammarSource
 from lfm_ros.engine.text.response_format import ResponseFormat
+from lfm_ros.engine.text.text_check import to_text
 from lfm_ros.serving.answer import Answer
 from lfm_ros.serving.answer import Usage
 from lfm_ros.serving.mission_store import MissionStore
@@ -38,9 +39,9 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
     """Return what is compared of an answer, and what it cost."""
     found = asdict(answer)
     # As the node sends them.
-    calls = [{'name': call['name'], 'arguments': _sent(call['arguments'])}
+    calls = [{'name': call['name'], 'arguments': to_text(call['arguments'])}
              for call in found['tool_calls']]
-    return {'text': _sent(answer.text), 'finish_reason': answer.finish_reason,
+    return {'text': to_text(answer.text), 'finish_reason': answer.finish_reason,
             'error_code': int(answer.error_code), 'error_msg': answer.error_msg,
             'tool_calls': calls, 'usage': found['usage']}
 
@@ -88,7 +89,3 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _sent(text: str) -> str:
-    return text.replace('\0', '\ufffd')

@@ -1,6 +1,6 @@
 # Copyright 2026 The lfm_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Refuse text that was not valid UTF-8 where it came from."""
+"""What text may hold: from outside no invalid UTF-8, in messages no NUL."""
 from __future__ import annotations
 
 import re
@@ -21,3 +21,8 @@ def check_text(text: str, what: str) -> None:
     if bad := _NOT_UTF8.search(text):
         raise LfmError(ErrorCode.INVALID_TEXT, f'the {what} was not valid UTF-8 when it was '
                        f'sent (character {bad.start() + 1}): encode it as UTF-8')
+
+
+def to_text(text: str) -> str:
+    """Return text for a message: rclpy would cut it at a NUL, which a model may well write."""
+    return text.replace('\0', '\ufffd')
